@@ -1,0 +1,220 @@
+//! Connections to Redis: what every client of the product is set to, and how errors are told apart.
+//!
+//! fred's defaults are dangerous here: it does not reconnect, retries commands whose outcome is unknown, and
+//! drops pub/sub messages beyond 32. Its `max_command_buffer_len` is left at 0 because a client never recovers
+//! from reaching it.
+
+use std::time::Duration;
+
+use fred::{
+    clients::{Client, SubscriberClient},
+    error::{Error, ErrorKind},
+    types::{
+        RespVersion,
+        config::{
+            Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig,
+            UnresponsiveConfig,
+        },
+    },
+};
+
+use crate::config::{BadSetting, Secret};
+
+/// How long a command may take before its caller is told that Redis can't be reached.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Checks that a URL is one that a client could be made of.
+///
+/// # Errors
+/// Names `REDIS_URL`.
+pub fn check_url(url: &Secret) -> Result<(), BadSetting> {
+    config(url).map(drop)
+}
+
+fn config(url: &Secret) -> Result<Config, BadSetting> {
+    let known = [
+        "redis",
+        "rediss",
+        "redis-cluster",
+        "rediss-cluster",
+        "redis-sentinel",
+        "rediss-sentinel",
+    ];
+    let scheme = url.expose().split("://").next().unwrap_or_default();
+    if !known.contains(&scheme) {
+        return Err(BadSetting::new(
+            "REDIS_URL",
+            "must begin with redis://, rediss://, redis-cluster:// or redis-sentinel://",
+        ));
+    }
+    let mut config = Config::from_url(url.expose())
+        .map_err(|_| BadSetting::new("REDIS_URL", "is not a URL of a Redis server"))?;
+    config.version = RespVersion::RESP3;
+    // A server that is down at the start is waited for, not an error.
+    config.fail_fast = false;
+    Ok(config)
+}
+
+fn builder(url: &Secret) -> Result<fred::types::Builder, BadSetting> {
+    let mut builder = fred::types::Builder::from_config(config(url)?);
+    builder
+        .set_policy(ReconnectPolicy::new_exponential(0, 100, 1_000, 2))
+        .set_connection_config(ConnectionConfig {
+            connection_timeout: Duration::from_secs(3),
+            internal_command_timeout: Duration::from_secs(3),
+            // A retried XADD may have been written already; our own retries carry an id.
+            max_command_attempts: 1,
+            reconnect_on_auth_error: true,
+            tcp: TcpConfig {
+                nodelay: Some(true),
+                user_timeout: Some(Duration::from_secs(5)),
+                ..TcpConfig::default()
+            },
+            unresponsive: UnresponsiveConfig {
+                max_timeout: Some(Duration::from_secs(5)),
+                interval: Duration::from_secs(1),
+            },
+            ..ConnectionConfig::default()
+        })
+        .set_performance_config(PerformanceConfig {
+            default_command_timeout: COMMAND_TIMEOUT,
+            broadcast_channel_capacity: 65_536,
+            ..PerformanceConfig::default()
+        });
+    Ok(builder)
+}
+
+/// A client for commands. It is not connected yet: call `init` (or `connect`) on it.
+///
+/// # Errors
+/// Names `REDIS_URL`.
+pub fn client(url: &Secret) -> Result<Client, BadSetting> {
+    builder(url)?
+        .build()
+        .map_err(|_| BadSetting::new("REDIS_URL", "is not usable"))
+}
+
+/// A client for subscriptions, with a connection of its own. Whoever uses it must subscribe again after each
+/// of its reconnects: it does not by itself.
+///
+/// # Errors
+/// Names `REDIS_URL`.
+pub fn subscriber(url: &Secret) -> Result<SubscriberClient, BadSetting> {
+    builder(url)?
+        .build_subscriber_client()
+        .map_err(|_| BadSetting::new("REDIS_URL", "is not usable"))
+}
+
+/// A client for blocking reads. Such a read holds its connection, so nothing else may use it, and its commands
+/// may take as long as the block and a little more.
+///
+/// # Errors
+/// Names `REDIS_URL`.
+pub fn blocking_client(url: &Secret, block: Duration) -> Result<Client, BadSetting> {
+    let mut builder = builder(url)?;
+    builder.with_performance_config(|performance| {
+        performance.default_command_timeout = block + Duration::from_secs(2);
+    });
+    // The watchdog for unresponsive connections would end a read that only waits.
+    builder.with_connection_config(|connection| connection.unresponsive.max_timeout = None);
+    builder
+        .build()
+        .map_err(|_| BadSetting::new("REDIS_URL", "is not usable"))
+}
+
+/// Options of commands that somebody waits for: no queueing while disconnected, one attempt, a deadline.
+pub fn hot_path() -> Options {
+    Options {
+        max_attempts: Some(1),
+        timeout: Some(COMMAND_TIMEOUT),
+        fail_fast: true,
+        ..Options::default()
+    }
+}
+
+/// What a Redis error means to whoever got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Redis refuses writes because it is out of memory or disk: it sheds load.
+    Refused,
+    /// Redis can't be reached, is loading, failing over, or did not answer in time. The outcome of a write is
+    /// unknown.
+    Unreachable,
+    /// The script is not loaded; send its text.
+    NoScript,
+    /// The consumer group is gone: Redis lost its data.
+    NoGroup,
+    /// Anything else is a defect of ours.
+    Defect,
+}
+
+/// Tells errors of Redis apart, by the error code that Redis begins its reply with.
+pub fn failure(error: &Error) -> Failure {
+    let code = error.details().split([' ', ':']).next().unwrap_or_default();
+    match code {
+        "OOM" | "MISCONF" | "NOREPLICAS" => Failure::Refused,
+        "NOSCRIPT" => Failure::NoScript,
+        "NOGROUP" => Failure::NoGroup,
+        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
+        | "BUSY" | "UNBLOCKED" => Failure::Unreachable,
+        _ => match error.kind() {
+            ErrorKind::IO
+            | ErrorKind::Timeout
+            | ErrorKind::Canceled
+            | ErrorKind::Auth
+            | ErrorKind::Routing
+            | ErrorKind::Cluster
+            | ErrorKind::Sentinel
+            | ErrorKind::Tls
+            | ErrorKind::Protocol
+            | ErrorKind::Backpressure => Failure::Unreachable,
+            _ => Failure::Defect,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked_before_anything_connects() {
+        for good in [
+            "redis://localhost:6379",
+            "rediss://u:p@h:1/2",
+            "redis-cluster://h:1?node=h2:2",
+        ] {
+            assert_eq!(check_url(&Secret::new(good)), Ok(()), "{good}");
+        }
+        for bad in ["", "localhost:6379", "http://localhost", "redis://"] {
+            assert_eq!(
+                check_url(&Secret::new(bad)).unwrap_err().setting,
+                "REDIS_URL",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_their_code() {
+        let told = |details: &'static str| failure(&Error::new(ErrorKind::Unknown, details));
+        assert_eq!(
+            told("OOM command not allowed when used memory > 'maxmemory'."),
+            Failure::Refused
+        );
+        assert_eq!(
+            told("MISCONF Redis is configured to save RDB snapshots"),
+            Failure::Refused
+        );
+        assert_eq!(told("NOGROUP No such key"), Failure::NoGroup);
+        assert_eq!(
+            told("READONLY You can't write against a read only replica."),
+            Failure::Unreachable
+        );
+        assert_eq!(told("ERR Error running script"), Failure::Defect);
+        assert_eq!(
+            failure(&Error::new(ErrorKind::Timeout, "Request timed out.")),
+            Failure::Unreachable
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! Names of the Redis keys and channels, all in one place.
+//!
+//! Everything of a ticket shares the hash tag of its partition, so that one script may touch all of it on a
+//! Redis Cluster.
+
+use std::sync::Arc;
+
+use crate::id::Id;
+
+/// Makes key names under one prefix.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    prefix: Arc<str>,
+    partitions: u16,
+}
+
+impl Keys {
+    /// Names under `prefix`, spread over `partitions` (at least one).
+    pub fn new(prefix: &str, partitions: u16) -> Self {
+        Self {
+            prefix: prefix.into(),
+            partitions: partitions.max(1),
+        }
+    }
+
+    /// The prefix.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// The partition of a ticket: FNV-1a over the id's bytes, modulo the number of partitions. Fixed for
+    /// ever: another function would look for every ticket in the wrong place.
+    pub fn partition(&self, ticket: Id) -> u16 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in ticket.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        // The product of FNV mixes upwards; fold the high half in before taking the remainder.
+        u16::try_from((hash ^ (hash >> 32)) % u64::from(self.partitions)).unwrap_or(0)
+    }
+
+    /// The stream that the workers consume.
+    pub fn events(&self, partition: u16) -> String {
+        self.of(partition, "events")
+    }
+
+    /// The stream of parked entries.
+    pub fn dead(&self, partition: u16) -> String {
+        self.of(partition, "dead")
+    }
+
+    /// The sorted set of tickets with entries that are not in MongoDB yet, by when that began.
+    pub fn dirty(&self, partition: u16) -> String {
+        self.of(partition, "dirty")
+    }
+
+    /// The epoch of every counter in the partition.
+    pub fn epoch(&self, partition: u16) -> String {
+        self.of(partition, "epoch")
+    }
+
+    /// The hash with a ticket's hot state.
+    pub fn state(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, "")
+    }
+
+    /// The stream with a ticket's newest entries, whose ids are `<seq>-0`.
+    pub fn log(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":log")
+    }
+
+    /// The hash from message id to `seq`: every message of the ticket that a client gave an id.
+    pub fn idem(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":idem")
+    }
+
+    /// The sorted set of leases of the sockets in a ticket, by when they end.
+    pub fn here(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":here")
+    }
+
+    /// The hash from person to who that is.
+    pub fn who(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":who")
+    }
+
+    /// The set of numbers that are persisted while a lower one is not.
+    pub fn ahead(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":ahead")
+    }
+
+    /// The sharded channel of a ticket.
+    pub fn live(&self, ticket: Id) -> String {
+        format!(
+            "{}:{{{}}}:live:{ticket}",
+            self.prefix,
+            self.partition(ticket)
+        )
+    }
+
+    /// The ticket that a channel belongs to.
+    pub fn ticket_of_channel(&self, channel: &str) -> Option<Id> {
+        channel
+            .strip_prefix(&*self.prefix)?
+            .rsplit_once(":live:")?
+            .1
+            .parse()
+            .ok()
+    }
+
+    fn of(&self, partition: u16, what: &str) -> String {
+        format!("{}:{{{partition}}}:{what}", self.prefix)
+    }
+
+    fn of_ticket(&self, ticket: Id, what: &str) -> String {
+        format!(
+            "{}:{{{}}}:t:{ticket}{what}",
+            self.prefix,
+            self.partition(ticket)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_share_the_tag_of_the_partition() {
+        let keys = Keys::new("tickets", 16);
+        let id: Id = "0123456789abcdef01234567".parse().unwrap();
+        let tag = format!("tickets:{{{}}}:", keys.partition(id));
+        for key in [
+            keys.state(id),
+            keys.log(id),
+            keys.idem(id),
+            keys.here(id),
+            keys.who(id),
+            keys.ahead(id),
+            keys.live(id),
+        ] {
+            assert!(key.starts_with(&tag), "{key}");
+        }
+        assert_eq!(keys.ticket_of_channel(&keys.live(id)), Some(id));
+        assert_eq!(
+            keys.ticket_of_channel("other:{1}:live:0123456789abcdef01234567"),
+            None
+        );
+    }
+
+    #[test]
+    fn tickets_spread_over_all_partitions() {
+        let keys = Keys::new("tickets", 16);
+        let mut seen = [0_u32; 16];
+        for i in 0_u32..1_600 {
+            let mut bytes = [9; 12];
+            bytes[8..].copy_from_slice(&i.to_be_bytes());
+            seen[usize::from(keys.partition(Id::from_bytes(bytes)))] += 1;
+        }
+        assert!(seen.iter().all(|&n| n > 40), "{seen:?}");
+    }
+}
