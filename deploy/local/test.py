@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""`make test`: every test of the project, against servers of its own that end with it.
+
+Settings files are not read: tests must not reach a server that somebody works with. `REDIS_URL` and
+`MONGO_URI` in the environment are used; tests make databases and keys of their own there, and delete them.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import parts
+import run
+import tasks
+from processes import Children
+from settings import E2E, LOCAL, ROOT, TARGET, Failure
+
+CARGO_COUNT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
+NEXTEST_COUNT = re.compile(r"Summary \[.*?\] .*?tests? run: (.*)")
+NODE_COUNT = re.compile(r"^# (pass|fail|cancelled|skipped|todo) (\d+)", re.MULTILINE)
+
+
+@dataclass
+class Count:
+    """How many tests did what."""
+
+    passed: int = 0
+    failed: int = 0
+    ignored: int = 0
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.passed + other.passed, self.failed + other.failed, self.ignored + other.ignored)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed; {self.failed} failed; {self.ignored} ignored"
+
+
+@dataclass
+class Step:
+    """One runner, and how it went."""
+
+    name: str
+    argv: list
+    cwd: Path = ROOT
+    environment: dict = field(default_factory=dict)
+    # Where the runner writes a report that is easier to count than its output.
+    report: Path | None = None
+    seconds: float = 0.0
+    code: int = 0
+    count: Count = field(default_factory=Count)
+
+
+def main() -> int:
+    """Runs the steps one after another, all of them, and sums up."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["e2e"])
+    parser.add_argument("--file", help="one file of e2e/tests")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    with parts.fresh() as data, Children() as children:
+        steps = plan(arguments)
+        found = tasks.run(children, build=lambda task: build(task, steps), client=run.install_client, **parts.prepare())
+        prepared = time.monotonic() - began
+        print(f"Prepared in {prepared:.0f} s", flush=True)
+        addresses = parts.start(found, children, data)
+        for step in steps:
+            perform(step, addresses, children)
+        children.stop()
+    return sum_up(steps, prepared, time.monotonic() - began)
+
+
+def plan(arguments) -> list[Step]:
+    """The runners with their arguments."""
+    report = LOCAL / "e2e.tap"
+    files = [arguments.file.removeprefix("e2e/")] if arguments.file else sorted(
+        str(path.relative_to(E2E)) for path in (E2E / "tests").glob("*.test.js")
+    )
+    end_to_end = Step(
+        "end to end",
+        # Each file waits for timeouts most of the time, so more of them than there are cores.
+        ["node", "--test", "--test-concurrency=4", "--test-reporter=spec", "--test-reporter-destination=stdout"]
+        + ["--test-reporter=tap", f"--test-reporter-destination={report}", *files],
+        cwd=E2E,
+        environment={"BIN_DIR": str(TARGET / "debug"), "E2E_LOGS": str(LOCAL / "e2e")},
+        report=report,
+    )
+    if arguments.only == "e2e":
+        return [end_to_end]
+    if has_nextest():
+        rust = ["cargo", "nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests=pass"]
+    else:
+        # It comes with Rust; slower, and it tells less.
+        rust = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]
+    return [
+        Step("unit and integration", rust),
+        Step("documentation", ["cargo", "test", "--workspace", "--locked", "--doc"]),
+        end_to_end,
+    ]
+
+
+def has_nextest() -> bool:
+    """Whether cargo-nextest is installed."""
+    return shutil.which("cargo-nextest") is not None
+
+
+def build(task: tasks.Task, steps: list[Step]) -> None:
+    """Builds the programs and the tests before anything is measured."""
+    run.build(task)
+    rust = next((step for step in steps if step.name == "unit and integration"), None)
+    if rust is not None:
+        task.command([*[part for part in rust.argv if part != "--no-tests=pass"], "--no-run"], cwd=ROOT)
+
+
+def perform(step: Step, addresses: dict, children: Children) -> None:
+    """Runs one runner, showing what it says, and counts."""
+    print(f"\n=== {step.name}: {' '.join(str(part) for part in step.argv[:3])} …", flush=True)
+    began = time.monotonic()
+    if step.report:
+        step.report.unlink(missing_ok=True)
+    try:
+        child = children.start(
+            step.name,
+            step.argv,
+            cwd=step.cwd,
+            env={**os.environ, **addresses, **step.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise Failure(f"{step.argv[0]}: not found") from None
+    for line in child.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        step.count += counted(tasks.ANSI.sub("", line))
+    step.code = child.wait()
+    children.forget(child)
+    step.seconds = time.monotonic() - began
+    if step.report and step.report.exists():
+        step.count = count_tap(step.report.read_text(encoding="utf-8", errors="replace"))
+
+
+def counted(line: str) -> Count:
+    """What a line of a Rust runner counts, if it does."""
+    found = CARGO_COUNT.search(line)
+    if found:
+        return Count(*map(int, found.groups()))
+    found = NEXTEST_COUNT.search(line)
+    if not found:
+        return Count()
+    numbers = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", found.group(1))}
+    bad = sum(numbers.get(word, 0) for word in ("failed", "exec", "timed"))
+    return Count(numbers.get("passed", 0), bad, numbers.get("skipped", 0))
+
+
+def count_tap(text: str) -> Count:
+    """What node's TAP report counts at its end."""
+    numbers = {name: int(number) for name, number in NODE_COUNT.findall(text)}
+    return Count(
+        numbers.get("pass", 0),
+        numbers.get("fail", 0) + numbers.get("cancelled", 0),
+        numbers.get("skipped", 0) + numbers.get("todo", 0),
+    )
+
+
+def sum_up(steps: list[Step], prepared: float, seconds: float) -> int:
+    """Prints how it went; the last line is in the form of Rust's own runner."""
+    print(f"\n=== summary\n  {'prepared':22} {prepared:6.1f} s")
+    total = Count()
+    for step in steps:
+        told = "" if step.code == 0 else f"  FAILED (exit code {step.code})"
+        print(f"  {step.name:22} {step.seconds:6.1f} s  {step.count}{told}")
+        total += step.count
+    good = all(step.code == 0 for step in steps)
+    print(f"test result: {'ok' if good else 'FAILED'}. {total}; finished in {seconds:.1f}s", flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    parts.guarded(main)
