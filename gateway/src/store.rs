@@ -1,0 +1,224 @@
+//! How a gateway reads MongoDB. The worker is its only writer.
+//!
+//! What must hold:
+//! - A read never misses what the worker's watermark calls persisted. So reads go to the primary, which has
+//!   applied every write that a majority acknowledged; a secondary may lag behind the watermark.
+//! - A read never shows what a failover may take back, because the gateway warms Redis from it. So the read
+//!   concern is `majority`; on the primary, a write is in its majority snapshot before it is acknowledged.
+//! - Futures of the driver are never dropped half-way: that may leave its internals inconsistent. Each
+//!   operation runs in a task of its own, and only the waiting for it ends at the deadline.
+//! - One odd document never fails a list: [`documents`] gives an odd field its default.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures::TryStreamExt;
+use mongodb::{
+    Client, Database,
+    bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId},
+    options::{
+        ClientOptions, ConnectionString, FindOptions, ReadConcern, ReadPreference,
+        SelectionCriteria,
+    },
+};
+use ticket_shared::{
+    config::{BadSetting, Secret},
+    id::Id,
+    lifecycle::Lifecycle,
+    stream::{Base, Head, Numbers},
+};
+use tokio::sync::{Semaphore, oneshot};
+
+mod documents;
+mod failure;
+mod fields;
+mod messages;
+mod tickets;
+
+pub use failure::{StoreError, Unreachable};
+pub use messages::Edge;
+
+/// The setting that errors name.
+const SETTING: &str = "MONGO_URI";
+
+/// Operations at a time, those that nobody waits for any more included; also the size of the pool.
+const CONCURRENT: u32 = 32;
+
+/// How long the driver looks for a primary, where the deadline leaves it that long.
+const SELECTION: Duration = Duration::from_secs(2);
+
+/// How long a new connection may take. The driver's monitor gives up on a silent server after this and its
+/// heartbeat, and then ends the operations that still wait for that server.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A handle on the database; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Database,
+    life: Lifecycle,
+    deadline: Duration,
+    slots: Arc<Semaphore>,
+}
+
+/// A ticket as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// What never changes.
+    pub base: Base,
+    /// What changes, but not with every message.
+    pub head: Head,
+    /// The fast-moving part; all zero where the ticket is not numbered.
+    pub numbers: Numbers,
+    /// The newest `seq` that a user may see.
+    pub public_seq: u64,
+    /// Whether the ticket has a log. Documents of the former server have none before they are adopted.
+    pub numbered: bool,
+}
+
+impl Store {
+    /// A store of this URI. It connects with the first operation, and again whenever it has to. `deadline`
+    /// bounds each operation, the waiting for a connection included.
+    ///
+    /// # Errors
+    /// Names `MONGO_URI` where it is no URI of a MongoDB, or names no database.
+    pub async fn new(
+        uri: &Secret,
+        life: Lifecycle,
+        deadline: Duration,
+    ) -> Result<Self, BadSetting> {
+        let parsed = ConnectionString::parse(uri.expose())
+            .map_err(|_| BadSetting::new(SETTING, problem(uri)))?;
+        // What can go wrong from here on is about hosts and options; credentials have been read.
+        let mut options = ClientOptions::parse(parsed)
+            .await
+            .map_err(|error| BadSetting::new(SETTING, error.to_string()))?;
+        options.app_name.get_or_insert("ticket-gateway".to_owned());
+        options.max_pool_size.get_or_insert(CONCURRENT);
+        options.connect_timeout.get_or_insert(CONNECT);
+        options.server_selection_timeout = Some(SELECTION.min(deadline));
+        options.selection_criteria =
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        options.read_concern = Some(ReadConcern::majority());
+        let database = Client::with_options(options)
+            .map_err(|error| BadSetting::new(SETTING, error.to_string()))?
+            .default_database()
+            .ok_or_else(|| {
+                BadSetting::new(
+                    SETTING,
+                    "must name the database in its path: mongodb://host:27017/ticket-system",
+                )
+            })?;
+        Ok(Self {
+            database,
+            life,
+            deadline,
+            slots: Arc::new(Semaphore::new(CONCURRENT as usize)),
+        })
+    }
+
+    /// Asks the primary for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] where there is none within the deadline.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let database = self.database.clone();
+        self.run(async move { database.run_command(doc! { "ping": 1 }).await.map(drop) })
+            .await
+    }
+
+    /// Runs an operation to its end in a task of its own, and waits for it no longer than the deadline.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let answered = async {
+            let stopping = || StoreError::Unreachable(Unreachable::Stopping);
+            let slot = self
+                .slots
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| stopping())?;
+            let (answer, answered) = oneshot::channel();
+            self.life.spawn(async move {
+                let _slot = slot;
+                // Nobody listens any more where the deadline has passed.
+                let _ = answer.send(operation.await);
+            });
+            // The task ends without an answer only when the process ends it.
+            answered
+                .await
+                .map_err(|_| stopping())?
+                .map_err(StoreError::from)
+        };
+        match tokio::time::timeout(self.deadline, answered).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Unreachable(Unreachable::Late(self.deadline))),
+        }
+    }
+
+    /// The document of this id.
+    async fn find_one(
+        &self,
+        collection: &str,
+        id: Id,
+    ) -> Result<Option<RawDocumentBuf>, StoreError> {
+        let filter = doc! { "_id": { "$in": either_form(id).to_vec() } };
+        let options = FindOptions::builder().limit(1).build();
+        let found = self.find(collection, filter, options).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The documents that match.
+    async fn find(
+        &self,
+        collection: &str,
+        filter: Document,
+        mut options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let collection = self.database.collection::<RawDocumentBuf>(collection);
+        // The server, too, gives up what nobody waits for any more.
+        options.max_time = Some(self.deadline);
+        self.run(async move {
+            let cursor = collection.find(filter).with_options(options).await?;
+            cursor.try_collect().await
+        })
+        .await
+    }
+
+    /// What a pipeline makes of a collection.
+    async fn aggregate(
+        &self,
+        collection: &str,
+        pipeline: Vec<Document>,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let collection = self.database.collection::<RawDocumentBuf>(collection);
+        let deadline = self.deadline;
+        self.run(async move {
+            let aggregate = collection.aggregate(pipeline).max_time(deadline);
+            let cursor = aggregate.with_type::<RawDocumentBuf>().await?;
+            cursor.try_collect().await
+        })
+        .await
+    }
+}
+
+/// Both forms of an id that documents hold: the former server stored some as texts.
+fn either_form(id: Id) -> [Bson; 2] {
+    [
+        Bson::ObjectId(ObjectId::from_bytes(id.bytes())),
+        Bson::String(id.to_string()),
+    ]
+}
+
+/// Says why a URI can't be read, without quoting credentials that may be what is wrong with it.
+fn problem(uri: &Secret) -> String {
+    let uri = uri.expose();
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return "must begin with mongodb:// or mongodb+srv://".to_owned();
+    };
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    match ConnectionString::parse(format!("{scheme}://{place}")) {
+        Err(error) => error.to_string(),
+        Ok(_) => "user name and password must be percent-encoded".to_owned(),
+    }
+}

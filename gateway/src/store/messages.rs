@@ -1,0 +1,226 @@
+//! Reading messages.
+//!
+//! Numbers are dense, so a page lies in a narrow range of them: looking there first keeps a page as cheap in
+//! a ticket of 100,000 messages as in one of ten, also on servers that do not stop at a limit.
+
+use mongodb::{
+    bson::{Document, doc},
+    options::FindOptions,
+};
+use ticket_shared::{domain::Message, id::Id};
+
+use super::{Store, StoreError, documents, either_form};
+
+const MESSAGES: &str = "messages";
+
+/// Which end of a range a page is taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edge {
+    /// The lowest numbers.
+    Oldest,
+    /// The highest numbers.
+    Newest,
+}
+
+/// Numbers between two others, both excluded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Span {
+    after: i64,
+    before: i64,
+}
+
+impl Span {
+    fn new(after: Option<u64>, before: Option<u64>) -> Self {
+        // Numbers beyond the range of the database are beyond every message.
+        let bound = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        Self {
+            after: after.map_or(0, bound),
+            before: before.map_or(i64::MAX, bound),
+        }
+    }
+
+    /// Splits off the part at this edge that most likely holds `limit` messages: other entries share the
+    /// numbers, but more than half of them are messages. The second part is what is left.
+    fn split(self, limit: i64, edge: Edge) -> (Self, Option<Self>) {
+        let reach = limit.saturating_mul(2);
+        let cut = match edge {
+            Edge::Oldest => self.after.saturating_add(reach),
+            // Without an upper bound nothing is known of where the newest ones are.
+            Edge::Newest if self.before == i64::MAX => return (self, None),
+            Edge::Newest => self.before.saturating_sub(reach).saturating_sub(1),
+        };
+        if cut <= self.after || cut >= self.before.saturating_sub(1) {
+            return (self, None);
+        }
+        let low = Self {
+            after: self.after,
+            before: cut + 1,
+        };
+        let high = Self {
+            after: cut,
+            before: self.before,
+        };
+        match edge {
+            Edge::Oldest => (low, Some(high)),
+            Edge::Newest => (high, Some(low)),
+        }
+    }
+}
+
+impl Store {
+    /// The message of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`]; malformed where it belongs to no ticket.
+    pub async fn message(&self, id: Id) -> Result<Option<Message>, StoreError> {
+        let found = self.find_one(MESSAGES, id).await?;
+        let Some(document) = found else {
+            return Ok(None);
+        };
+        let malformed = |problem| StoreError::Malformed {
+            collection: MESSAGES,
+            id,
+            problem,
+        };
+        let ticket =
+            documents::ticket_of(&document).ok_or_else(|| malformed("ticketId is no id"))?;
+        Ok(documents::message(ticket, &document))
+    }
+
+    /// Numbered messages of a ticket between `after` and `before` (both excluded), at most `limit` of them,
+    /// from this edge of the range; always in rising order. [`Edge::Newest`] is much cheaper with `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn messages(
+        &self,
+        ticket: Id,
+        after: Option<u64>,
+        before: Option<u64>,
+        limit: usize,
+        edge: Edge,
+    ) -> Result<Vec<Message>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let span = Span::new(after, before);
+        if limit == 0 || span.before.saturating_sub(span.after) < 2 {
+            return Ok(Vec::new());
+        }
+        let (near, far) = span.split(limit, edge);
+        let mut page = self.page(ticket, near, limit, edge).await?;
+        let missing = limit.saturating_sub(i64::try_from(page.len()).unwrap_or(i64::MAX));
+        if let Some(far) = far
+            && missing > 0
+        {
+            let rest = self.page(ticket, far, missing, edge).await?;
+            match edge {
+                Edge::Oldest => page.extend(rest),
+                Edge::Newest => page.splice(..0, rest).for_each(drop),
+            }
+        }
+        Ok(page)
+    }
+
+    async fn page(
+        &self,
+        ticket: Id,
+        span: Span,
+        limit: i64,
+        edge: Edge,
+    ) -> Result<Vec<Message>, StoreError> {
+        let direction = match edge {
+            Edge::Oldest => 1,
+            Edge::Newest => -1,
+        };
+        let mut filter = of_ticket(ticket);
+        filter.insert("seq", doc! { "$gt": span.after, "$lt": span.before });
+        let options = FindOptions::builder()
+            .sort(doc! { "seq": direction })
+            .limit(limit)
+            .build();
+        let documents = self.find(MESSAGES, filter, options).await?;
+        let messages = documents
+            .iter()
+            .filter_map(|found| documents::message(ticket, found));
+        Ok(match edge {
+            Edge::Oldest => messages.collect(),
+            Edge::Newest => messages.rev().collect(),
+        })
+    }
+
+    /// Id and `seq` of every numbered message of the ticket that its client gave an id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn client_ids(&self, ticket: Id) -> Result<Vec<(Id, u64)>, StoreError> {
+        let mut filter = of_ticket(ticket);
+        filter.insert("seq", doc! { "$gt": 0 });
+        filter.insert("clientMessageId", doc! { "$ne": null });
+        let options = FindOptions::builder()
+            .projection(doc! { "seq": 1 })
+            .batch_size(10_000)
+            .build();
+        let documents = self.find(MESSAGES, filter, options).await?;
+        let messages = documents
+            .iter()
+            .filter_map(|found| documents::message(ticket, found));
+        Ok(messages.map(|message| (message.id, message.seq)).collect())
+    }
+
+    /// All messages that the former server wrote for a ticket, numbered from 2 by time and id, in that
+    /// order. It gives the same numbers while they are being written: `upto` is the highest of them once they
+    /// have been given out (`None` before), and messages of the log, above it, are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unnumbered(
+        &self,
+        ticket: Id,
+        upto: Option<u64>,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut filter = of_ticket(ticket);
+        if let Some(upto) = upto {
+            let upto = i64::try_from(upto).unwrap_or(i64::MAX);
+            filter.insert("seq", doc! { "$not": { "$gt": upto } });
+        }
+        let options = FindOptions::builder().batch_size(1_000).build();
+        let documents = self.find(MESSAGES, filter, options).await?;
+        let messages = documents
+            .iter()
+            .filter_map(|found| documents::message(ticket, found));
+        Ok(documents::number(messages.collect(), upto))
+    }
+}
+
+/// The former server stored the ticket's id as an object id or as its text, and adoption leaves it so.
+fn of_ticket(ticket: Id) -> Document {
+    doc! { "ticketId": { "$in": either_form(ticket).to_vec() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_looked_for_near_its_edge_first() {
+        let all = Span::new(None, Some(1_000));
+        let span = |after, before| Span { after, before };
+        assert_eq!(
+            all.split(50, Edge::Newest),
+            (span(899, 1_000), Some(span(0, 900)))
+        );
+        assert_eq!(
+            all.split(50, Edge::Oldest),
+            (span(0, 101), Some(span(100, 1_000)))
+        );
+        for whole in [
+            Span::new(None, None),
+            Span::new(Some(950), Some(1_000)),
+            Span::new(Some(5), Some(3)),
+            Span::new(Some(u64::MAX), Some(u64::MAX)),
+        ] {
+            assert_eq!(whole.split(50, Edge::Newest), (whole, None));
+        }
+        let most = Span::new(None, Some(1_000));
+        assert_eq!(most.split(i64::MAX, Edge::Oldest), (most, None));
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading tickets, one, as a list, and as counts.
+//!
+//! Lists are ordered by `(createdAt, _id)`, which an index serves where `createdAt` is a date and `_id` an
+//! object id. Documents of the former server may have neither; they are few, and a second query orders them
+//! by what is known of their time.
+
+use std::cmp::Reverse;
+
+use futures::future::try_join;
+use mongodb::{
+    bson::{Bson, DateTime, Document, doc, oid::ObjectId},
+    options::FindOptions,
+};
+use ticket_shared::{
+    domain::{Counts, Status, Ticket},
+    id::Id,
+};
+
+use super::{
+    Store, StoreError, Stored,
+    documents::{self, LISTED_AT},
+    either_form,
+    fields::Fields,
+};
+
+const TICKETS: &str = "tickets";
+
+/// The id that orders a ticket whose `_id` is a text.
+const LISTED_ID: &str = "_listedId";
+
+impl Store {
+    /// The ticket of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket(&self, id: Id) -> Result<Option<Stored>, StoreError> {
+        let found = self.find_one(TICKETS, id).await?;
+        Ok(found.map(|document| documents::stored(id, &document)))
+    }
+
+    /// Tickets, newest first by `(createdAt, _id)`, strictly after the cursor (of which the first part is in
+    /// ms since 1970), without those in `excluding`, at most `limit`. A ticket of the former server that has
+    /// not been adopted shows no messages here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tickets(
+        &self,
+        after: Option<(i64, Id)>,
+        excluding: &[Id],
+        limit: usize,
+    ) -> Result<Vec<Ticket>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let at_most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let options = FindOptions::builder()
+            .sort(doc! { "createdAt": -1, "_id": -1 })
+            .limit(at_most)
+            .batch_size(1_000)
+            .build();
+        let (regular, odd) = try_join(
+            self.find(TICKETS, regular(after, excluding), options),
+            self.aggregate(TICKETS, odd(after, excluding, at_most)),
+        )
+        .await?;
+        let mut tickets: Vec<_> = regular
+            .iter()
+            .chain(&odd)
+            .filter_map(|found| documents::listed(found))
+            .collect();
+        tickets.sort_by_key(|ticket| Reverse((ticket.created_at, ticket.id)));
+        tickets.truncate(limit);
+        Ok(tickets)
+    }
+
+    /// How many tickets there are, without those in `excluding`. It looks at every ticket.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn counts(&self, excluding: &[Id]) -> Result<Counts, StoreError> {
+        let documents = self.aggregate(TICKETS, groups(excluding)).await?;
+        let mut counts = Counts::default();
+        for group in &documents {
+            let fields = Fields(group);
+            let (Some(key), Some(tickets)) = (fields.within("_id"), fields.number("tickets"))
+            else {
+                continue;
+            };
+            let status = key.text("status").and_then(|name| Status::parse(&name));
+            counts.add(status.unwrap_or_default(), key.flag("assigned"), tickets);
+        }
+        Ok(counts)
+    }
+}
+
+fn excluded(ids: &[Id]) -> Vec<Bson> {
+    ids.iter().copied().flat_map(either_form).collect()
+}
+
+/// What comes strictly after the cursor, by these two fields.
+fn beyond((at, id): (i64, Id), at_field: &str, id_field: &str) -> Document {
+    let (at, id) = (DateTime::from_millis(at), ObjectId::from_bytes(id.bytes()));
+    doc! {
+        // Said apart, because an index can be entered by it.
+        at_field: { "$lte": at },
+        "$or": [{ at_field: { "$lt": at } }, { at_field: at, id_field: { "$lt": id } }],
+    }
+}
+
+/// The filter for tickets that an index can order.
+fn regular(after: Option<(i64, Id)>, excluding: &[Id]) -> Document {
+    let mut filter = after.map_or_else(
+        || doc! { "createdAt": { "$type": "date" } },
+        |cursor| beyond(cursor, "createdAt", "_id"),
+    );
+    filter.insert(
+        "_id",
+        doc! { "$type": "objectId", "$nin": excluded(excluding) },
+    );
+    filter
+}
+
+/// What `createdAt` may be instead of a date or nothing.
+const NO_DATES: [&str; 6] = [
+    "string",
+    "number",
+    "bool",
+    "object",
+    "objectId",
+    "timestamp",
+];
+
+/// The pipeline for all other tickets: those whose `createdAt` is no date, or whose `_id` is a text. Each
+/// part of the first match is a range of an index.
+fn odd(after: Option<(i64, Id)>, excluding: &[Id], limit: i64) -> Vec<Document> {
+    let convert = |input: &str, to| {
+        doc! { "$convert": { "input": input, "to": to, "onError": null, "onNull": null } }
+    };
+    let listed_id = format!("${LISTED_ID}");
+    let mut place = after.map_or_else(Document::new, |cursor| beyond(cursor, LISTED_AT, LISTED_ID));
+    let known = doc! { LISTED_ID: { "$ne": null } };
+    place.insert("$and", [known]);
+    vec![
+        doc! { "$match": {
+            "_id": { "$nin": excluded(excluding) },
+            "$or": [
+                { "createdAt": null },
+                { "createdAt": { "$type": NO_DATES.to_vec() } },
+                { "_id": { "$type": "string" } },
+            ],
+        } },
+        doc! { "$set": { LISTED_ID: convert("$_id", "objectId") } },
+        doc! { "$set": {
+            LISTED_AT: { "$ifNull": [convert("$createdAt", "date"), convert(&listed_id, "date")] },
+        } },
+        doc! { "$match": place },
+        doc! { "$sort": { LISTED_AT: -1, LISTED_ID: -1 } },
+        doc! { "$limit": limit },
+    ]
+}
+
+/// The pipeline that counts by status and by whether somebody is assigned. Both rules are those by which
+/// documents are read: an unknown status is open, and an agent is what has an id.
+fn groups(excluding: &[Id]) -> Vec<Document> {
+    let known = [Status::Pending.as_str(), Status::Closed.as_str()];
+    let agent = ["agentId", "id", "_id"].map(|key| format!("$assignedAgent.{key}"));
+    let [agent_id, id, object_id] = agent;
+    let assigned = doc! { "$let": {
+        "vars": { "who": { "$ifNull": [agent_id, id, object_id, "$assignedAgent", null] } },
+        "in": { "$and": [
+            { "$in": [{ "$type": "$$who" }, ["string", "objectId", "int", "long", "double"]] },
+            { "$ne": ["$$who", ""] },
+        ] },
+    } };
+    vec![
+        doc! { "$match": { "_id": { "$nin": excluded(excluding) } } },
+        doc! { "$group": {
+            "_id": {
+                "status": { "$cond": [{ "$in": ["$status", known.to_vec()] }, "$status", "open"] },
+                "assigned": assigned,
+            },
+            "tickets": { "$sum": 1 },
+        } },
+    ]
+}

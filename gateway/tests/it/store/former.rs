@@ -1,0 +1,174 @@
+//! What the former server wrote, and what people put into a database by hand.
+
+use mongodb::bson::{Bson, Document, doc};
+use ticket_gateway::store::{Edge, Store};
+use ticket_shared::{
+    domain::{Counts, Ticket},
+    id::Id,
+};
+
+use super::{date, id, insert, message, oid, seqs, with_store};
+
+/// Tickets of every kind, some in the same millisecond.
+fn odd_tickets() -> Vec<Document> {
+    let mut tickets = vec![
+        doc! { "_id": oid(id(100, 1)), "status": "open", "createdAt": date(500_000) },
+        doc! { "_id": oid(id(100, 2)), "status": "closed", "createdAt": date(500_000), "assignedAgent": null },
+        doc! { "_id": id(100, 3).to_string(), "createdAt": date(500_000), "assignedAgent": {} },
+        doc! { "_id": oid(id(100, 4)), "status": "waiting", "createdAt": "1970-01-01T00:08:20.000Z" },
+        // Created by the second of their ids.
+        doc! { "_id": oid(id(500, 5)), "status": "pending", "assignedAgent": { "agentId": "a" } },
+        doc! { "_id": id(500, 6).to_string(), "status": 5, "assignedAgent": "a" },
+        doc! { "_id": oid(id(600, 7)), "createdAt": null, "assignedAgent": oid(id(1, 1)) },
+        doc! { "_id": oid(id(400, 8)), "createdAt": "gibberish", "assignedAgent": { "id": "a", "name": "A" } },
+        doc! { "_id": oid(id(450, 9)), "createdAt": {}, "assignedAgent": "" },
+        doc! { "_id": oid(id(1, 10)), "createdAt": date(i64::from(u32::MAX) * 1_000), "assignedAgent": { "agentId": null } },
+        doc! { "_id": oid(id(1, 11)), "createdAt": 450_000.0, "assignedAgent": { "agentId": "", "id": "x" } },
+        doc! { "_id": oid(id(1, 12)), "createdAt": date(-5), "assignedAgent": 7, "status": ["open"] },
+    ];
+    for n in 20..30 {
+        tickets.push(
+            doc! { "_id": oid(id(7, n)), "createdAt": date(i64::from(n)), "status": "closed" },
+        );
+    }
+    tickets
+}
+
+async fn pages(store: &Store, excluding: &[Id], limit: usize) -> Vec<Ticket> {
+    let mut tickets: Vec<Ticket> = Vec::new();
+    loop {
+        let after = tickets.last().map(|last| (last.created_at.0, last.id));
+        let page = store.tickets(after, excluding, limit).await.unwrap();
+        if page.is_empty() {
+            return tickets;
+        }
+        assert!(page.len() <= limit);
+        tickets.extend(page);
+    }
+}
+
+#[tokio::test]
+async fn tickets_of_the_former_server_are_listed_once_and_in_order() {
+    with_store(|database, store| async move {
+        let documents = odd_tickets();
+        let expected = documents.len();
+        insert(&database, "tickets", documents).await;
+        // Nobody can address these, and no list may fail over them.
+        let lost = [
+            doc! { "_id": 5 },
+            doc! { "_id": "not an id", "createdAt": date(500_000) },
+        ];
+        insert(&database, "tickets", lost).await;
+
+        let whole = store.tickets(None, &[], 100).await.unwrap();
+        assert_eq!(whole.len(), expected);
+        assert!(whole.is_sorted_by_key(|ticket| std::cmp::Reverse((ticket.created_at, ticket.id))));
+        assert_eq!(whole[1].id, id(600, 7));
+        assert_eq!(
+            whole[2..8]
+                .iter()
+                .map(|ticket| ticket.created_at.0)
+                .collect::<Vec<_>>(),
+            [500_000; 6]
+        );
+        for limit in [1, 2, 3, 7] {
+            assert_eq!(pages(&store, &[], limit).await, whole, "pages of {limit}");
+        }
+
+        let hidden = [id(500, 6), id(600, 7), id(7, 25), id(9, 9)];
+        let rest: Vec<_> = whole
+            .iter()
+            .filter(|ticket| !hidden.contains(&ticket.id))
+            .cloned()
+            .collect();
+        assert_eq!(pages(&store, &hidden, 3).await, rest);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counts_agree_with_what_is_listed() {
+    with_store(|database, store| async move {
+        insert(&database, "tickets", odd_tickets()).await;
+        let hidden = [id(500, 6), id(600, 7), id(7, 25)];
+        for excluding in [&hidden[..], &[]] {
+            let mut counts = Counts::default();
+            for ticket in store.tickets(None, excluding, 100).await.unwrap() {
+                counts.add(ticket.status, ticket.assigned_agent.is_some(), 1);
+            }
+            assert_eq!(store.counts(excluding).await.unwrap(), counts);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_of_the_former_server_keep_their_rank() {
+    with_store(|database, store| async move {
+        let ticket = id(1_700_000_000, 1);
+        let old = |n: u8, ticket: Bson, at: Bson, content: Bson| {
+            doc! {
+                "_id": oid(id(5, n)), "ticketId": ticket, "senderId": "u",
+                "createdAt": at, "content": content,
+            }
+        };
+        insert(
+            &database,
+            "messages",
+            [
+                old(1, oid(ticket).into(), date(9_000).into(), "last".into()),
+                old(
+                    2,
+                    ticket.to_string().into(),
+                    "1970-01-01T00:00:07Z".into(),
+                    "third".into(),
+                ),
+                old(3, oid(ticket).into(), date(6_000).into(), Bson::Int32(5)),
+                old(4, oid(ticket).into(), Bson::Null, "first".into()),
+                old(
+                    5,
+                    oid(id(1, 1)).into(),
+                    Bson::Null,
+                    "of another ticket".into(),
+                ),
+            ],
+        )
+        .await;
+        let read = async |upto| {
+            let messages = store.unnumbered(ticket, upto).await.unwrap();
+            messages
+                .iter()
+                .map(|message| (message.seq, message.content.clone()))
+                .collect::<Vec<_>>()
+        };
+        let content = ["first", "", "third", "last"].map(str::to_owned);
+        let expected: Vec<_> = (2..).zip(content).collect();
+        assert_eq!(read(None).await, expected);
+        assert_eq!(
+            store
+                .messages(ticket, None, None, 50, Edge::Oldest)
+                .await
+                .unwrap(),
+            []
+        );
+
+        // Half of them numbered, as int32 and double, and the log has gone on.
+        let messages = database.collection::<Document>("messages");
+        for (n, seq) in [(2, Bson::Double(4.0)), (3, Bson::Int32(3))] {
+            let set = doc! { "$set": { "seq": seq } };
+            messages
+                .update_one(doc! { "_id": oid(id(5, n)) }, set)
+                .await
+                .unwrap();
+        }
+        insert(&database, "messages", [message(ticket, 6, Some("c"))]).await;
+        assert_eq!(read(Some(5)).await, expected);
+        let numbered = store
+            .messages(ticket, None, None, 50, Edge::Newest)
+            .await
+            .unwrap();
+        assert_eq!(seqs(&numbered), [3, 4, 6]);
+        assert_eq!(store.client_ids(ticket).await.unwrap(), [(id(6, 1), 6)]);
+    })
+    .await;
+}
