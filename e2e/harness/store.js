@@ -1,0 +1,106 @@
+/**
+ * What the tests see of Redis and MongoDB: a key prefix and a database of their own.
+ */
+import { createClient } from "@redis/client";
+import { MongoClient, ObjectId } from "mongodb";
+import { until } from "./wait.js";
+
+const GROUP = "persist";
+
+export class Store {
+  /**
+   * @param {{redisUrl: string, mongoUri: string, database: string, prefix: string, partitions: number}} place
+   */
+  constructor(place) {
+    this.place = place;
+    this.redis = createClient({ url: place.redisUrl });
+    this.redis.on("error", () => {});
+    this.mongo = new MongoClient(place.mongoUri, { serverSelectionTimeoutMS: 10_000 });
+    this.db = this.mongo.db(place.database);
+    this.tickets = this.db.collection("tickets");
+    this.messages = this.db.collection("messages");
+  }
+
+  async open() {
+    await Promise.all([this.redis.connect(), this.mongo.connect()]);
+    return this;
+  }
+
+  #partitions() {
+    return Array.from({ length: this.place.partitions }, (_, p) => `${this.place.prefix}:{${p}}:`);
+  }
+
+  /** How many entries the workers have not settled: not read yet, or read and not acknowledged. */
+  async unsettled() {
+    const counts = await Promise.all(
+      this.#partitions().map(async (partition) => {
+        const key = `${partition}events`;
+        const groups = await this.redis.sendCommand(["XINFO", "GROUPS", key]).catch((error) => {
+          if (/no such key/i.test(String(error))) return [];
+          throw error;
+        });
+        const group = groups.map(pairs).find((/** @type {any} */ each) => each.name === GROUP);
+        if (!group) return Number(await this.redis.sendCommand(["XLEN", key]));
+        const unread = await this.redis.sendCommand(["XRANGE", key, `(${group["last-delivered-id"]}`, "+"]);
+        return Number(group.pending) + unread.length;
+      }),
+    );
+    return counts.reduce((sum, each) => sum + each, 0);
+  }
+
+  /** How many entries the workers gave up on. */
+  async parked() {
+    const lengths = await Promise.all(
+      this.#partitions().map((partition) => this.redis.sendCommand(["XLEN", `${partition}dead`])),
+    );
+    return lengths.reduce((sum, each) => sum + Number(each), 0);
+  }
+
+  /** Waits until everything that was accepted is in MongoDB. */
+  async settled(ms = 120_000) {
+    let left = -1;
+    await until("every entry persisted and acknowledged", async () => (left = await this.unsettled()) === 0, ms).catch(
+      () => {
+        throw new Error(`${left} entries are left in the streams after ${ms} ms`);
+      },
+    );
+  }
+
+  /**
+   * The messages of a ticket as they are stored, by seq.
+   * @param {string} ticketId
+   */
+  async storedMessages(ticketId) {
+    return this.messages
+      .find({ ticketId: { $in: [ticketId, new ObjectId(ticketId)] } })
+      .sort({ seq: 1 })
+      .toArray();
+  }
+
+  /**
+   * Makes Redis forget a ticket, as it does by itself once nobody has used the ticket for long.
+   * @param {string} ticketId
+   */
+  async forget(ticketId) {
+    for await (const keys of this.redis.scanIterator({ MATCH: `${this.place.prefix}:*:t:${ticketId}*`, COUNT: 1000 })) {
+      const some = /** @type {string[]} */ ([keys].flat());
+      if (some.length) await this.redis.unlink(some);
+    }
+  }
+
+  async close() {
+    await this.db.dropDatabase();
+    for await (const keys of this.redis.scanIterator({ MATCH: `${this.place.prefix}:*`, COUNT: 1000 })) {
+      const some = /** @type {string[]} */ ([keys].flat());
+      if (some.length) await this.redis.unlink(some);
+    }
+    await Promise.all([this.redis.close(), this.mongo.close()]);
+  }
+}
+
+/** @param {any} flat a map, as Redis 7 answers it: name, value, name, value … */
+function pairs(flat) {
+  if (flat instanceof Map) return Object.fromEntries(flat);
+  if (!Array.isArray(flat)) return flat;
+  return Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i], flat[2 * i + 1]]));
+}
