@@ -1,1 +1,194 @@
+//! The worker: moves the tickets' logs from Redis into MongoDB.
+//!
+//! It is the only writer of tickets, messages and events there. It runs as many times as one likes: the
+//! consumer group gives each entry to one of them, what one leaves unfinished another takes over, and doing
+//! anything twice changes nothing.
 
+use std::net::SocketAddr;
+
+use fred::{clients::Client, interfaces::ClientLike};
+use ticket_shared::{
+    config::BadSetting,
+    lifecycle::{Lifecycle, TaskDied},
+    redis,
+    stream::Keys,
+};
+use tokio::net::TcpListener;
+
+mod backoff;
+mod config;
+mod consumer;
+mod dead;
+mod delivery;
+pub mod fold;
+mod indexes;
+mod metrics;
+mod probe;
+#[cfg(test)]
+mod sample;
+mod script;
+mod settle;
+mod store;
+mod trim;
+mod watermark;
+
+pub use config::{Command, Config};
+
+use consumer::{Reader, Settings};
+use dead::Dead;
+use metrics::Metrics;
+use probe::Health;
+use settle::Settler;
+use store::Store;
+use watermark::Watermark;
+
+/// Why a worker does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting turned out to be wrong.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// A task ended that should not have.
+    #[error(transparent)]
+    Task(#[from] TaskDied),
+}
+
+/// A worker that runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Worker {
+    /// Where it answers operators.
+    pub ops: SocketAddr,
+}
+
+/// Runs a worker until the process is asked to stop, and lets it finish what it has in hand.
+///
+/// # Errors
+/// Where it can't start, or one of its tasks died.
+pub async fn run(config: &Config, life: Lifecycle) -> Result<(), Error> {
+    let ended = tokio::select! {
+        started = start(config, &life) => match started {
+            Ok(_) => life.until_stopped().await.map_err(Error::from),
+            Err(error) => Err(error),
+        },
+        ended = life.until_stopped() => ended.map_err(Error::from),
+    };
+    life.shutdown(config.grace()).await;
+    tracing::info!("worker stopped");
+    ended
+}
+
+/// Starts the tasks of a worker under `life`. Neither Redis nor MongoDB has to be there.
+///
+/// # Errors
+/// Where a setting turns out to be wrong: a port that is taken, for one.
+pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
+    let stopping = life.stopping().clone();
+    let (metrics, health) = (Metrics::default(), Health::default());
+    let listener = listen(config).await?;
+    let ops = listener
+        .local_addr()
+        .map_err(|error| taken(config, &error))?;
+    life.spawn_vital(
+        "ops",
+        probe::serve(listener, health.clone(), metrics.clone(), stopping.clone()),
+    );
+
+    let redis = redis::client(&config.common.redis_url)?;
+    // Connects in the background, and again whenever the connection is lost.
+    drop(redis.connect());
+    life.spawn_vital(
+        "redis health",
+        probe::watch_redis(redis.clone(), health.clone(), stopping.clone()),
+    );
+
+    let store = open_store(config, life).await;
+    life.spawn_vital(
+        "mongo health",
+        probe::watch_mongo(store.clone(), health, stopping.clone()),
+    );
+    life.spawn(indexes::run(store.clone(), stopping.clone()));
+
+    let keys = Keys::new(&config.common.key_prefix, config.common.partitions);
+    life.spawn_vital(
+        "trim",
+        trim::run(redis.clone(), keys.clone(), metrics.clone(), stopping),
+    );
+    let readers = start_readers(config, life, &redis, &keys, &store, &metrics)?;
+    tracing::info!(
+        ops.address = %ops,
+        consumer = config.consumer,
+        partitions = keys.partitions(),
+        readers,
+        "worker started"
+    );
+    Ok(Worker { ops })
+}
+
+/// Starts the readers: one for all partitions, or, on a Redis Cluster, which does not read the streams of
+/// several slots at once, one for each.
+fn start_readers(
+    config: &Config,
+    life: &Lifecycle,
+    redis: &Client,
+    keys: &Keys,
+    store: &Store,
+    metrics: &Metrics,
+) -> Result<usize, BadSetting> {
+    let all: Vec<u16> = (0..keys.partitions()).collect();
+    let shares: Vec<Vec<u16>> = if redis.is_clustered() {
+        all.into_iter().map(|partition| vec![partition]).collect()
+    } else {
+        vec![all]
+    };
+    let readers = shares.len();
+    for partitions in shares {
+        let settler = Settler {
+            redis: redis.clone(),
+            keys: keys.clone(),
+            store: store.clone(),
+            watermark: Watermark::new(keys.clone()),
+            dead: Dead::new(keys.clone(), metrics.clone()),
+            metrics: metrics.clone(),
+            stopping: life.stopping().clone(),
+        };
+        let settings = Settings {
+            consumer: config.consumer.clone(),
+            batch: config.batch,
+            block: config.block(),
+            claim_idle: config.claim_idle(),
+        };
+        let blocking = redis::blocking_client(&config.common.redis_url, config.block())?;
+        let reader = Reader::new(blocking, settler, partitions, settings);
+        life.spawn_vital("reader", reader.run());
+    }
+    Ok(readers)
+}
+
+/// Opens the store, which may have to wait for the name server where the URI is a `mongodb+srv` one.
+async fn open_store(config: &Config, life: &Lifecycle) -> Store {
+    let mut backoff = backoff::Backoff::default();
+    loop {
+        if let Ok(store) = Store::open(&config.common.mongo_uri, life.clone()).await {
+            return store;
+        }
+        tracing::warn!("MONGO_URI can't be resolved, trying again");
+        if !backoff.wait(life.stopping()).await {
+            // Whoever asked for the stop does not wait for the start any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, BadSetting> {
+    TcpListener::bind((config.host, config.ops_port))
+        .await
+        .map_err(|error| taken(config, &error))
+}
+
+fn taken(config: &Config, error: &std::io::Error) -> BadSetting {
+    let (host, port) = (config.host, config.ops_port);
+    BadSetting::new(
+        "OPS_PORT",
+        format!("can't listen on {host}:{port}: {}", error.kind()),
+    )
+}

@@ -1,0 +1,141 @@
+//! The worker's settings.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::{Parser, Subcommand};
+use mongodb::options::ConnectionString;
+use ticket_shared::config::{BadSetting, Common};
+
+/// Moves what happens to tickets from Redis into MongoDB. Runs as many processes as one likes.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "ticket-worker", version)]
+pub struct Config {
+    /// What to do; without it: run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would replace the help text of the whole command"
+    )]
+    pub common: Common,
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    pub host: IpAddr,
+    /// Port of /livez, /readyz and /metrics; 0 takes a free one and logs it
+    #[arg(long, env = "OPS_PORT", default_value_t = 9101)]
+    pub ops_port: u16,
+    /// Name in the consumer group [default: the host name]. A process that starts under the name of a former
+    /// one takes over what that one left unfinished, so a name should outlive restarts; of two processes on
+    /// one host, one needs another name
+    #[arg(long, env = "CONSUMER", default_value_t = host_name(), hide_default_value = true)]
+    pub consumer: String,
+    /// How many entries are read from each partition at once
+    #[arg(long, env = "BATCH", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub batch: u64,
+    /// For how many milliseconds a read waits for entries; a stop may take as long
+    #[arg(long, env = "BLOCK_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
+    pub block_ms: u64,
+    /// After how many milliseconds an entry that another worker has read but not settled is taken over
+    #[arg(long, env = "CLAIM_IDLE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub claim_idle_ms: u64,
+    /// For how many milliseconds a stop waits for the batch in hand
+    #[arg(long, env = "GRACE_MS", default_value_t = 10_000)]
+    pub grace_ms: u64,
+}
+
+/// Subcommands.
+#[derive(Subcommand, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Persist entries until told to stop
+    Run,
+    /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
+    CheckConfig,
+}
+
+impl Config {
+    /// Checks what clap can't.
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn resolve(mut self) -> Result<Self, BadSetting> {
+        self.common.resolve()?;
+        // The driver's own words may quote the URI, password and all.
+        ConnectionString::parse(self.common.mongo_uri.expose()).map_err(|_| {
+            BadSetting::new(
+                "MONGO_URI",
+                "is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses",
+            )
+        })?;
+        if self.consumer.trim().is_empty() {
+            return Err(BadSetting::new("CONSUMER", "must not be empty"));
+        }
+        if self.claim_idle_ms <= self.block_ms {
+            return Err(BadSetting::new(
+                "CLAIM_IDLE_MS",
+                "must be more than BLOCK_MS, or workers take each other's entries while they work on them",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// For how long a read waits for entries.
+    pub fn block(&self) -> Duration {
+        Duration::from_millis(self.block_ms)
+    }
+
+    /// After how long an unsettled entry of another worker is taken over.
+    pub fn claim_idle(&self) -> Duration {
+        Duration::from_millis(self.claim_idle_ms)
+    }
+
+    /// For how long a stop waits for the batch in hand.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+/// The name of this host: in a container, its own.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "worker".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Config, BadSetting> {
+        Config::try_parse_from([&["ticket-worker"], args].concat())
+            .unwrap()
+            .resolve()
+    }
+
+    #[test]
+    fn runs_without_any_argument() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.command, None);
+        assert_eq!(config.ops_port, 9101);
+        assert!(!config.consumer.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let setting = |args| parse(args).unwrap_err().setting;
+        assert_eq!(
+            setting(&["--mongo-uri", "mongodb://h/d?timeoutMS=5"]),
+            "MONGO_URI"
+        );
+        assert_eq!(setting(&["--consumer", " "]), "CONSUMER");
+        assert_eq!(
+            setting(&["--claim-idle-ms", "500", "--block-ms", "500"]),
+            "CLAIM_IDLE_MS"
+        );
+        let shown = parse(&["--mongo-uri", "mongo://root:hunter2@h"]).unwrap_err();
+        assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads the partitions' streams: what was left pending, what others left behind, and what is new.
+//!
+//! A read that fails may nevertheless have been served: its entries are pending in our name and were never
+//! seen. So every failure is followed by a look at our own pending entries.
+
+use std::{collections::HashMap, time::Duration};
+
+use fred::{
+    clients::Client,
+    error::Error,
+    interfaces::{ClientLike, StreamsInterface},
+    types::Value,
+};
+use ticket_shared::{
+    redis::{Failure, failure},
+    stream::GROUP,
+};
+use tokio::time::Instant;
+
+use crate::{
+    backoff::Backoff,
+    delivery::{Delivery, Unexpected},
+    metrics::StepLabel,
+    settle::{Settler, Stopping},
+};
+
+/// Reads some partitions, one batch after the other.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// Nothing but blocking reads may use it.
+    blocking: Client,
+    settler: Settler,
+    partitions: Vec<u16>,
+    keys: Vec<String>,
+    partition_of: HashMap<Vec<u8>, u16>,
+    settings: Settings,
+}
+
+/// How a reader reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Our name in the group.
+    pub(crate) consumer: String,
+    /// Entries of each partition in one read.
+    pub(crate) batch: u64,
+    /// How long a read waits.
+    pub(crate) block: Duration,
+    /// After how long an entry of another worker is taken over.
+    pub(crate) claim_idle: Duration,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error("{0}")]
+    Redis(#[from] Error),
+    #[error(transparent)]
+    Reply(#[from] Unexpected),
+    #[error("stopping")]
+    Stopping,
+}
+
+impl From<Stopping> for Interrupted {
+    fn from(Stopping: Stopping) -> Self {
+        Self::Stopping
+    }
+}
+
+/// What a reader does next.
+#[derive(Debug)]
+struct Plan {
+    /// The groups may not be there.
+    groups: bool,
+    /// There may be entries pending in our name that we never saw.
+    own: bool,
+    /// When to look for what others left behind.
+    claim: Instant,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        blocking: Client,
+        settler: Settler,
+        partitions: Vec<u16>,
+        settings: Settings,
+    ) -> Self {
+        let keys: Vec<String> = partitions
+            .iter()
+            .map(|&partition| settler.keys.events(partition))
+            .collect();
+        let names = keys.iter().map(|key| key.clone().into_bytes());
+        Self {
+            partition_of: names.zip(partitions.iter().copied()).collect(),
+            blocking,
+            settler,
+            partitions,
+            keys,
+            settings,
+        }
+    }
+
+    /// Reads and settles until the process stops.
+    pub(crate) async fn run(self) {
+        // The connection is made in the background, and made again whenever it is lost.
+        drop(self.blocking.connect());
+        let mut plan = Plan {
+            groups: true,
+            own: true,
+            claim: Instant::now(),
+        };
+        let mut backoff = Backoff::default();
+        let stopping = self.settler.stopping.clone();
+        while !stopping.is_cancelled() {
+            match self.step(&mut plan).await {
+                Ok(()) => backoff.reset(),
+                Err(Interrupted::Stopping) => break,
+                Err(error) => {
+                    plan.own = true;
+                    plan.groups |= matches!(&error, Interrupted::Redis(error) if failure(error) == Failure::NoGroup);
+                    let step = StepLabel { step: "read" };
+                    self.settler.metrics.retries.get_or_create(&step).inc();
+                    tracing::warn!(error = %error, failures = backoff.failures() + 1, "read failed, trying again");
+                    if !backoff.wait(&stopping).await {
+                        break;
+                    }
+                }
+            }
+        }
+        // Redis notices the end of the connection in any case.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.blocking.quit()).await;
+    }
+
+    async fn step(&self, plan: &mut Plan) -> Result<(), Interrupted> {
+        if plan.groups {
+            self.create_groups().await?;
+            plan.groups = false;
+        }
+        while plan.own {
+            let delivery = self.read("0", None).await?;
+            plan.own = !delivery.is_empty();
+            self.settle(delivery).await?;
+        }
+        if plan.claim <= Instant::now() {
+            self.claim().await?;
+            plan.claim = Instant::now() + self.settings.claim_idle / 2;
+        }
+        let delivery = self.read(">", Some(self.settings.block)).await?;
+        self.settle(delivery).await
+    }
+
+    /// Creates the groups that are not there, from the very first entry on.
+    async fn create_groups(&self) -> Result<(), Error> {
+        for key in &self.keys {
+            let created: Result<Value, Error> = self
+                .settler
+                .redis
+                .xgroup_create(key, GROUP, "0", true)
+                .await;
+            match created {
+                Ok(_) => tracing::info!(stream = key, "consumer group created"),
+                Err(error) if error.details().starts_with("BUSYGROUP") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, from: &str, block: Option<Duration>) -> Result<Delivery, Interrupted> {
+        let block = block.map(|block| u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
+        let reply: Value = self
+            .blocking
+            .xreadgroup(
+                GROUP,
+                self.settings.consumer.as_str(),
+                Some(self.settings.batch),
+                block,
+                false,
+                self.keys.clone(),
+                vec![from; self.keys.len()],
+            )
+            .await?;
+        let partition_of = |key: &[u8]| self.partition_of.get(key).copied();
+        Ok(Delivery::of_read(reply, partition_of)?)
+    }
+
+    /// Takes over what has been pending for too long, whoever it was handed to.
+    async fn claim(&self) -> Result<(), Interrupted> {
+        let idle = u64::try_from(self.settings.claim_idle.as_millis()).unwrap_or(u64::MAX);
+        for (&partition, key) in self.partitions.iter().zip(&self.keys) {
+            let mut from = "0-0".to_owned();
+            loop {
+                let consumer = self.settings.consumer.as_str();
+                let count = Some(self.settings.batch);
+                let reply: Value = self
+                    .settler
+                    .redis
+                    .xautoclaim(key, GROUP, consumer, idle, from, count, false)
+                    .await?;
+                let (next, delivery) = Delivery::of_claim(reply, partition)?;
+                if !delivery.entries.is_empty() {
+                    let claimed = delivery.entries.len();
+                    self.settler.metrics.claimed.inc_by(claimed as u64);
+                    tracing::info!(partition, entries = claimed, "stale entries claimed");
+                }
+                self.settle(delivery).await?;
+                if next == "0-0" || self.settler.stopping.is_cancelled() {
+                    break;
+                }
+                from = next;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, delivery: Delivery) -> Result<(), Interrupted> {
+        let Delivery { entries, lost } = delivery;
+        if !lost.is_empty() {
+            self.settler.metrics.lost.inc_by(lost.len() as u64);
+            for (partition, id) in &lost {
+                tracing::error!(partition, entry.id = %id, "entry deleted before it was persisted");
+            }
+            let ids = lost.iter().map(|(partition, id)| (*partition, id.as_str()));
+            self.settler.ack(ids.collect()).await?;
+        }
+        if !entries.is_empty() {
+            self.settler.settle(entries).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! What a batch of entries means for MongoDB: decided here, on values; performed by `store`.
+//!
+//! The writes of a batch may be performed in any order, any number of times, and beside those of other
+//! batches of the same tickets, and the documents end up the same. What never changes is set
+//! unconditionally; what changes is set by a ticket's newest entry alone, and only over an older one.
+
+use std::collections::HashMap;
+
+use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use ticket_shared::{
+    domain::{Agent, Message, Status},
+    id::Id,
+    stream::{Actor, Base, Change, Entry},
+};
+
+/// What an operation stands for, and so what is left undone where MongoDB refuses it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Its entry only.
+    Entry,
+    /// Its entry and every older one of the ticket in the batch.
+    Ticket,
+}
+
+/// A document to be changed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Update {
+    /// The entry that asks for it: its place in the slice that was folded.
+    pub entry: usize,
+    /// What it stands for.
+    pub scope: Scope,
+    /// Which document, and under what condition.
+    pub filter: Document,
+    /// The fields to set.
+    pub set: Document,
+    /// Whether to create it where it is not there.
+    pub upsert: bool,
+}
+
+/// A document to be stored unless it is there already.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Insert {
+    /// The entry that asks for it: its place in the slice that was folded.
+    pub entry: usize,
+    /// The document, with its `_id`.
+    pub document: Document,
+}
+
+/// Everything that a batch writes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Writes {
+    /// Changes in `tickets`.
+    pub tickets: Vec<Update>,
+    /// New documents in `messages`.
+    pub messages: Vec<Insert>,
+    /// Changes in `messages`: the former server's get their numbers.
+    pub numbered: Vec<Update>,
+    /// New documents in `events`.
+    pub events: Vec<Insert>,
+}
+
+/// Decides what `entries` write.
+pub fn fold(entries: &[&Entry]) -> Writes {
+    let mut writes = Writes::default();
+    let mut newest: HashMap<Id, usize> = HashMap::new();
+    for (index, &entry) in entries.iter().enumerate() {
+        match &entry.change {
+            Change::Created { by } => {
+                if let Some(base) = &entry.base {
+                    writes.tickets.push(opened(index, entry, base));
+                }
+                let event = event(entry, by.as_ref(), Bson::Null, Bson::Null);
+                writes.events.push(insert(index, event));
+            }
+            Change::Message(message) => {
+                let message = message.clone().at(entry.ticket_id, entry.seq, entry.at);
+                writes
+                    .messages
+                    .push(insert(index, message_document(message)));
+            }
+            Change::Status { to, by } => {
+                let from = entry.from_status.map(Status::as_str).into();
+                let event = event(entry, Some(by), from, to.as_str().into());
+                writes.events.push(insert(index, event));
+            }
+            Change::Assigned { to, by } => {
+                let (from, to) = (agent(entry.from_agent.as_ref()), agent(to.as_ref()));
+                writes
+                    .events
+                    .push(insert(index, event(entry, Some(by), from, to)));
+            }
+            Change::Adopted { messages, .. } => {
+                for &(message, seq) in messages {
+                    writes.numbered.push(numbered(index, entry, message, seq));
+                }
+                let event = event(entry, None, Bson::Null, Bson::Null);
+                writes.events.push(insert(index, event));
+            }
+        }
+        newest
+            .entry(entry.ticket_id)
+            .and_modify(|top| {
+                if entries[*top].seq < entry.seq {
+                    *top = index;
+                }
+            })
+            .or_insert(index);
+    }
+    let mut newest: Vec<usize> = newest.into_values().collect();
+    newest.sort_unstable();
+    let states = newest.into_iter().map(|index| state(index, entries[index]));
+    writes.tickets.extend(states);
+    writes
+}
+
+/// The name of a change in `events` and in metrics.
+pub fn kind(change: &Change) -> &'static str {
+    match change {
+        Change::Created { .. } => "created",
+        Change::Message(_) => "message",
+        Change::Status { .. } => "status",
+        Change::Assigned { .. } => "assigned",
+        Change::Adopted { .. } => "adopted",
+    }
+}
+
+/// What never changes of a ticket.
+fn opened(index: usize, entry: &Entry, base: &Base) -> Update {
+    let created_at = match base.created_at {
+        0 => entry.at,
+        at => at,
+    };
+    let mut set = doc! {
+        "description": &base.description,
+        "userId": base.user_id.clone(),
+        "userName": base.user_name.clone(),
+        "createdAt": DateTime::from_millis(created_at),
+    };
+    if let Some(fingerprint) = &base.fingerprint {
+        set.insert("fingerprint", fingerprint);
+    }
+    Update {
+        entry: index,
+        scope: Scope::Entry,
+        filter: doc! { "_id": object_id(entry.ticket_id) },
+        set,
+        upsert: true,
+    }
+}
+
+/// What changes of a ticket, unless MongoDB has it from a newer entry.
+fn state(index: usize, entry: &Entry) -> Update {
+    let head = &entry.head;
+    let last = entry.last().map(|last| {
+        doc! {
+            "content": last.content,
+            "senderName": last.sender_name,
+            "senderType": last.sender_type.as_str(),
+            "createdAt": DateTime::from_millis(last.at),
+        }
+    });
+    Update {
+        entry: index,
+        scope: Scope::Ticket,
+        filter: doc! {
+            "_id": object_id(entry.ticket_id),
+            // Unlike `$lt`, this is true of a ticket that has no `seq` yet.
+            "seq": { "$not": { "$gte": number(entry.seq) } },
+        },
+        set: doc! {
+            "subject": &head.subject,
+            "status": head.status.as_str(),
+            "priority": head.priority.as_str(),
+            "tags": head.tags(),
+            "assignedAgent": agent(head.agent().as_ref()),
+            "closedAt": head.closed_at().map(|at| DateTime::from_millis(at.0)),
+            "seq": number(entry.seq),
+            "publicSeq": number(entry.public_seq()),
+            "messageCount": number(entry.message_count),
+            "lastMessage": last,
+            "updatedAt": DateTime::from_millis(entry.at),
+        },
+        upsert: true,
+    }
+}
+
+/// The number of a message that the former server wrote.
+fn numbered(index: usize, entry: &Entry, message: Id, seq: u64) -> Update {
+    Update {
+        entry: index,
+        scope: Scope::Entry,
+        filter: doc! { "_id": object_id(message) },
+        set: doc! { "seq": number(seq), "ticketId": object_id(entry.ticket_id) },
+        upsert: false,
+    }
+}
+
+fn message_document(message: Message) -> Document {
+    doc! {
+        "_id": object_id(message.id),
+        "ticketId": object_id(message.ticket_id),
+        "seq": number(message.seq),
+        "senderId": message.sender_id,
+        "senderType": message.sender_type.as_str(),
+        "senderName": message.sender_name,
+        "content": message.content,
+        "internal": message.internal,
+        "clientMessageId": message.client_message_id,
+        "createdAt": DateTime::from_millis(message.created_at.0),
+    }
+}
+
+/// A line of the audit trail.
+fn event(entry: &Entry, by: Option<&Actor>, from: Bson, to: Bson) -> Document {
+    doc! {
+        "_id": format!("{}:{}", entry.ticket_id, entry.seq),
+        "ticketId": object_id(entry.ticket_id),
+        "seq": number(entry.seq),
+        "kind": kind(&entry.change),
+        "by": by.map(|by| doc! { "id": &by.id, "name": &by.name }),
+        "from": from,
+        "to": to,
+        "at": DateTime::from_millis(entry.at),
+    }
+}
+
+fn agent(agent: Option<&Agent>) -> Bson {
+    agent
+        .map(|agent| doc! { "agentId": &agent.agent_id, "agentName": &agent.agent_name })
+        .into()
+}
+
+fn insert(entry: usize, document: Document) -> Insert {
+    Insert { entry, document }
+}
+
+fn object_id(id: Id) -> ObjectId {
+    ObjectId::from_bytes(id.bytes())
+}
+
+/// BSON has signed numbers only.
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

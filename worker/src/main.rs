@@ -1,0 +1,37 @@
+//! The worker's process: settings, logs, run, exit code.
+
+use std::process::ExitCode;
+
+use ticket_shared::{
+    config::{self, EXIT_CONFIG, Parsed},
+    lifecycle::Lifecycle,
+    telemetry,
+};
+use ticket_worker::{Command, Config};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Parsed { config, effective } = match config::parse::<Config>() {
+        Ok(parsed) => parsed,
+        Err(code) => return ExitCode::from(code),
+    };
+    let config = match config.resolve() {
+        Ok(config) => config,
+        Err(bad) => {
+            config::complain(&bad.to_string());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if config.command == Some(Command::CheckConfig) {
+        config::print_effective(&effective);
+        return ExitCode::SUCCESS;
+    }
+    telemetry::init(&config.common.log, config.common.log_format());
+    match ticket_worker::run(&config, Lifecycle::default()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            config::complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What operators ask the process: is it alive, is it ready, what does it count.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use fred::{clients::Client, interfaces::ClientLike};
+use serde::Serialize;
+use ticket_shared::redis::hot_path;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{metrics::Metrics, store::Store};
+
+/// How often Redis and MongoDB are asked for a sign of life.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// For how long a sign of life counts.
+const FRESH: Duration = Duration::from_secs(8);
+
+/// When each part was last reached. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    redis: Arc<LastSeen>,
+    mongo: Arc<LastSeen>,
+}
+
+#[derive(Debug, Default)]
+struct LastSeen(Mutex<Option<Instant>>);
+
+impl LastSeen {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn lately(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < FRESH)
+    }
+}
+
+#[derive(Clone)]
+struct Ops {
+    health: Health,
+    metrics: Metrics,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    redis: &'static str,
+    mongo: &'static str,
+}
+
+/// Answers operators until the process stops.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    health: Health,
+    metrics: Metrics,
+    stopping: CancellationToken,
+) {
+    let router = Router::new()
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(text))
+        .with_state(Ops { health, metrics });
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(stopping.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(error = %error, "operators' endpoints ended");
+    }
+}
+
+async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
+    let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
+    let word = |up| if up { "up" } else { "down" };
+    let (code, status) = if redis && mongo {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    };
+    let ready = Ready {
+        status,
+        redis: word(redis),
+        mongo: word(mongo),
+    };
+    (code, Json(ready))
+}
+
+async fn text(State(ops): State<Ops>) -> impl IntoResponse {
+    let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
+    ops.metrics.redis_up.set(redis.into());
+    ops.metrics.mongo_up.set(mongo.into());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
+}
+
+/// Asks Redis for signs of life until the process stops.
+pub(crate) async fn watch_redis(redis: Client, health: Health, stopping: CancellationToken) {
+    let redis = redis.with_options(&hot_path());
+    while !stopping.is_cancelled() {
+        if redis.ping::<()>(None).await.is_ok() {
+            health.redis.note();
+        }
+        pause(&stopping).await;
+    }
+}
+
+/// Asks MongoDB for signs of life until the process stops. One question at a time: while it hangs, none is
+/// added, and the process turns unready.
+pub(crate) async fn watch_mongo(store: Store, health: Health, stopping: CancellationToken) {
+    while !stopping.is_cancelled() {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            answer = store.ping() => if answer.is_ok() {
+                health.mongo.note();
+            },
+        }
+        pause(&stopping).await;
+    }
+}
+
+async fn pause(stopping: &CancellationToken) {
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = tokio::time::sleep(INTERVAL) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_counts_as_up_only_after_it_was_reached() {
+        let seen = LastSeen::default();
+        assert!(!seen.lately());
+        seen.note();
+        assert!(seen.lately());
+        *seen.0.lock().unwrap() = Instant::now().checked_sub(FRESH);
+        assert!(!seen.lately());
+    }
+}

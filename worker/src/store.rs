@@ -1,0 +1,237 @@
+//! MongoDB: performs what `fold` decided, and says of each failure whether to retry or to park.
+//!
+//! Only commands that every supported server knows are used, in bulk, unordered. A driver future is never
+//! dropped (its connection would be in an unknown state): each runs in a task of its own, and only the wait
+//! for it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use mongodb::{
+    Client, Database,
+    bson::{Document, RawDocumentBuf, doc},
+    error::ErrorKind,
+    options::{Acknowledgment, ClientOptions, WriteConcern},
+};
+use ticket_shared::{config::Secret, lifecycle::Lifecycle};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::fold::{Scope, Writes};
+
+mod command;
+mod reply;
+
+use command::Command;
+use reply::Verdict;
+
+/// The database where the URI names none.
+const DATABASE: &str = "ticket-system";
+/// Connections, and so operations that run at once, those that nobody waits for any more included.
+const CONNECTIONS: u32 = 32;
+/// Commands of one batch that run at once.
+const LANES: usize = 4;
+/// For how long an operation is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// For how long replicas may take to confirm a write.
+const CONFIRMATION: Duration = Duration::from_secs(5);
+
+/// Why a batch has to be tried again. What may be wrong with one document is a [`Refused`] instead.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("MongoDB did not answer in time")]
+    TimedOut,
+    #[error("MongoDB can't be reached: {0}")]
+    Unreachable(String),
+    #[error("MongoDB refused a command with error {0}")]
+    Command(i32),
+    #[error("MongoDB could not write a document, error {0}")]
+    Write(i32),
+    #[error("MongoDB could not confirm writes, error {0}")]
+    Unconfirmed(i32),
+    #[error("the task of an operation was ended")]
+    Ended,
+}
+
+/// Why MongoDB does not take a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The server said so, with this code.
+    #[error("MongoDB error {0}")]
+    Code(i32),
+    /// It is larger than MongoDB's limit.
+    #[error("larger than MongoDB's limit")]
+    TooLarge,
+    /// It can't be written as BSON.
+    #[error("can't be written as BSON")]
+    Unwritable,
+    /// Another document holds a value that a unique index other than that of `_id` allows once.
+    #[error("a unique index holds its value already")]
+    NotUnique,
+}
+
+/// An entry whose document MongoDB does not take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Refused {
+    /// The entry's place in the folded slice.
+    pub(crate) entry: usize,
+    /// What was left undone.
+    pub(crate) scope: Scope,
+    /// Why.
+    pub(crate) why: Refusal,
+}
+
+/// Writes to one database.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    database: Database,
+    concern: RawDocumentBuf,
+    permits: Arc<Semaphore>,
+    life: Lifecycle,
+}
+
+impl Store {
+    /// Reads the URI and makes a client, which connects when it is used.
+    ///
+    /// # Errors
+    /// Where the servers behind a `mongodb+srv` name can't be looked up.
+    pub(crate) async fn open(uri: &Secret, life: Lifecycle) -> Result<Self, mongodb::error::Error> {
+        let mut options = ClientOptions::parse(uri.expose()).await?;
+        options
+            .app_name
+            .get_or_insert_with(|| "ticket-worker".into());
+        options.max_pool_size.get_or_insert(CONNECTIONS);
+        options.retry_writes.get_or_insert(true);
+        options
+            .server_selection_timeout
+            .get_or_insert(Duration::from_secs(3));
+        options
+            .connect_timeout
+            .get_or_insert(Duration::from_secs(3));
+        let concern = confirmed(options.write_concern.take().unwrap_or_default());
+        options.write_concern = Some(concern.clone());
+        let name = options
+            .default_database
+            .clone()
+            .unwrap_or_else(|| DATABASE.into());
+        Ok(Self {
+            database: Client::with_options(options)?.database(&name),
+            concern: mongodb::bson::serialize_to_raw_document_buf(&concern)?,
+            permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+            life,
+        })
+    }
+
+    /// Performs `writes` and says which entries' documents are refused; everything else is stored.
+    ///
+    /// # Errors
+    /// Where something may or may not be stored, and all has to be performed again, which is harmless.
+    pub(crate) async fn perform(&self, writes: &Writes) -> Result<Vec<Refused>, Failure> {
+        let (mut todo, mut refused) = command::commands(writes);
+        while !todo.is_empty() {
+            let done: Vec<_> = stream::iter(todo)
+                .map(|command| async move { (self.send(&command).await, command) })
+                .buffer_unordered(LANES)
+                .collect()
+                .await;
+            todo = Vec::new();
+            for (reply, command) in done {
+                match reply::verdict(&command, reply) {
+                    Verdict::Retry(failure) => return Err(failure),
+                    // One of them is too much for the server: look for it.
+                    Verdict::Halve => todo.extend(command.halves()),
+                    Verdict::Settled {
+                        refused: more,
+                        collided,
+                    } => {
+                        refused.extend(more);
+                        todo.extend(command.without_upsert(&collided));
+                    }
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn send(&self, command: &Command) -> Result<Document, Failure> {
+        let command = command.encode(&self.concern);
+        let database = self.database.clone();
+        let answer = self.detached(async move { database.run_raw_command(command).await });
+        answer.await?.map_err(|error| Failure::of(&error))
+    }
+
+    /// Asks the server for a sign of life.
+    pub(crate) async fn ping(&self) -> Result<(), Failure> {
+        self.run(doc! { "ping": 1 }).await.map(drop)
+    }
+
+    /// Runs a command that is no write.
+    pub(crate) async fn run(&self, command: Document) -> Result<Document, Failure> {
+        let database = self.database.clone();
+        // Some of these take long, the build of an index for one; they are waited for.
+        let answer = self.task(async move { database.run_command(command).await });
+        answer.await?.map_err(|error| Failure::of(&error))
+    }
+
+    /// Runs `operation` to its end, but waits for it only so long.
+    async fn detached<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        tokio::time::timeout(PATIENCE, self.task(operation))
+            .await
+            .map_err(|_| Failure::TimedOut)?
+    }
+
+    async fn task<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = self.permits.clone().acquire_owned().await;
+        let (sender, receiver) = oneshot::channel();
+        self.life.spawn(async move {
+            let _permit = permit;
+            // Nobody may be waiting any more.
+            let _ = sender.send(operation.await);
+        });
+        receiver.await.map_err(|_| Failure::Ended)
+    }
+}
+
+impl Failure {
+    /// What the driver says, without what might quote a document.
+    fn of(error: &mongodb::error::Error) -> Self {
+        match &*error.kind {
+            ErrorKind::Command(refused) => Self::Command(refused.code),
+            ErrorKind::Io(error) => Self::Unreachable(error.kind().to_string()),
+            ErrorKind::ServerSelection { .. } => Self::Unreachable("no server to write to".into()),
+            ErrorKind::ConnectionPoolCleared { .. } => Self::Unreachable("connection lost".into()),
+            ErrorKind::Authentication { .. } => Self::Unreachable("authentication failed".into()),
+            ErrorKind::DnsResolve { .. } => Self::Unreachable("name not resolved".into()),
+            ErrorKind::InvalidTlsConfig { .. } => Self::Unreachable("TLS".into()),
+            _ => Self::Unreachable("the driver failed".into()),
+        }
+    }
+}
+
+/// Writes count once a majority has journaled them, unless the URI says otherwise.
+fn confirmed(mut concern: WriteConcern) -> WriteConcern {
+    concern.w.get_or_insert(Acknowledgment::Majority);
+    concern.journal.get_or_insert(true);
+    concern.w_timeout.get_or_insert(CONFIRMATION);
+    concern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_confirmed_by_a_majority_unless_the_uri_says_otherwise() {
+        let concern = confirmed(WriteConcern::default());
+        assert_eq!(concern.w, Some(Acknowledgment::Majority));
+        assert_eq!(concern.journal, Some(true));
+        let mut single = WriteConcern::default();
+        single.w = Some(Acknowledgment::Nodes(1));
+        assert_eq!(confirmed(single).w, Some(Acknowledgment::Nodes(1)));
+    }
+}

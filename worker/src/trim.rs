@@ -1,0 +1,146 @@
+//! Keeps the streams short: what is settled leaves them, and nothing else ever does.
+//!
+//! Trimming by length, or deleting entries one by one, loses entries that nobody has read or spoils Redis'
+//! own figure of the lag. So it is done by id, below everything unread or unacknowledged.
+
+use std::{collections::HashMap, time::Duration};
+
+use fred::{clients::Client, error::Error, interfaces::StreamsInterface, types::Value};
+use ticket_shared::stream::{GROUP, Keys};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{Metrics, PartitionLabel};
+
+/// How often.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// Trims all streams and samples their figures, until the process stops.
+pub(crate) async fn run(redis: Client, keys: Keys, metrics: Metrics, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        for partition in 0..keys.partitions() {
+            if let Err(error) = trim(&redis, &keys, partition, &metrics).await {
+                // The readers see the same failure and say so; a stream that is not there yet is none.
+                tracing::debug!(partition, error = %error, "stream not trimmed");
+            }
+        }
+    }
+}
+
+async fn trim(redis: &Client, keys: &Keys, partition: u16, metrics: &Metrics) -> Result<(), Error> {
+    let key = keys.events(partition);
+    // In this order: what is handed out after the first question has a higher id than its answer.
+    let groups: Vec<HashMap<String, Value>> = redis.xinfo_groups(&key).await?;
+    let pending: Value = redis.xpending(&key, GROUP, ()).await?;
+    let Some(group) = groups
+        .into_iter()
+        .find(|group| text(group, "name").as_deref() == Some(GROUP))
+    else {
+        return Ok(());
+    };
+    let delivered = text(&group, "last-delivered-id").and_then(|id| StreamId::parse(&id));
+    if let Some(keep) = keep_from(delivered, oldest(&pending)) {
+        let _: i64 = redis.xtrim(&key, ("MINID", "=", keep.to_string())).await?;
+    }
+    let length: i64 = redis.xlen(&key).await?;
+    let label = PartitionLabel { partition };
+    metrics.length.get_or_create(&label).set(length);
+    let number = |field: &str| group.get(field).and_then(Value::as_i64);
+    if let Some(pending) = number("pending") {
+        metrics.pending.get_or_create(&label).set(pending);
+    }
+    // Redis does not always know its lag; the last figure stands then.
+    if let Some(lag) = number("lag") {
+        metrics.lag.get_or_create(&label).set(lag);
+    }
+    Ok(())
+}
+
+/// The place of an entry in a stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct StreamId {
+    ms: u64,
+    seq: u64,
+}
+
+impl StreamId {
+    fn parse(text: &str) -> Option<Self> {
+        let (ms, seq) = text.split_once('-')?;
+        Some(Self {
+            ms: ms.parse().ok()?,
+            seq: seq.parse().ok()?,
+        })
+    }
+
+    fn next(self) -> Option<Self> {
+        match self.seq.checked_add(1) {
+            Some(seq) => Some(Self { seq, ..self }),
+            None => Some(Self {
+                ms: self.ms.checked_add(1)?,
+                seq: 0,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// The lowest id that has to stay; `None` where nothing may go.
+fn keep_from(delivered: Option<StreamId>, oldest_pending: Option<StreamId>) -> Option<StreamId> {
+    let delivered = delivered?;
+    if delivered == (StreamId { ms: 0, seq: 0 }) {
+        return None;
+    }
+    let unread = delivered.next()?;
+    Some(oldest_pending.map_or(unread, |pending| pending.min(unread)))
+}
+
+/// The lowest id in the short reply of XPENDING: count, lowest, highest, consumers.
+fn oldest(pending: &Value) -> Option<StreamId> {
+    let Value::Array(parts) = pending else {
+        return None;
+    };
+    StreamId::parse(&parts.get(1)?.as_string()?)
+}
+
+fn text(group: &HashMap<String, Value>, field: &str) -> Option<String> {
+    group.get(field)?.as_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> Option<StreamId> {
+        StreamId::parse(text)
+    }
+
+    #[test]
+    fn nothing_unread_or_pending_may_go() {
+        assert_eq!(keep_from(None, None), None);
+        assert_eq!(keep_from(id("0-0"), None), None);
+        assert_eq!(keep_from(id("5-1"), None), id("5-2"));
+        assert_eq!(keep_from(id("5-1"), id("3-9")), id("3-9"));
+        // Handed out after the first question was asked.
+        assert_eq!(keep_from(id("5-1"), id("6-0")), id("5-2"));
+        let last = Some(StreamId {
+            ms: 5,
+            seq: u64::MAX,
+        });
+        assert_eq!(keep_from(last, None), id("6-0"));
+    }
+
+    #[test]
+    fn ids_are_ordered_as_numbers() {
+        assert!(id("10-0") > id("9-99"));
+        assert_eq!(id("10-0").unwrap().to_string(), "10-0");
+        assert_eq!(id("x"), None);
+    }
+}

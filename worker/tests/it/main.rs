@@ -1,0 +1,12 @@
+//! The worker against a real Redis and a real server of the MongoDB protocol, whose addresses come from
+//! `REDIS_URL` and `MONGO_URI`. Each test has a key prefix and a database of its own.
+
+mod faults;
+mod harness;
+mod operators;
+mod persist;
+mod poison;
+mod proxy;
+#[path = "../../src/sample.rs"]
+mod sample;
+mod watermark;

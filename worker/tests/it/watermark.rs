@@ -1,0 +1,129 @@
+//! The watermark: never too high, and in the end at the top.
+
+use fred::{
+    interfaces::{KeysInterface, StreamsInterface},
+    types::Value,
+};
+use ticket_shared::stream::GROUP;
+
+use crate::{
+    harness::{World, until},
+    sample::{Log, id},
+};
+
+#[tokio::test]
+async fn it_waits_for_what_is_missing_and_then_lets_the_ticket_go() {
+    let world = World::new().await;
+    let mut log = Log::opened(id(1, 1));
+    log.message("two", false).message("three", false);
+    world.warm(&log).await;
+    let running = world.start("w1", &[]).await;
+
+    world.add(&log.entries[2..]).await;
+    until("the third entry is stored", async || {
+        world.count("messages").await == 1 && world.unsettled().await.0 == 0
+    })
+    .await;
+    world.add(&log.entries[..1]).await;
+    until("the watermark is at the first", async || {
+        world.state(log.ticket, "persisted").await.as_deref() == Some("1")
+    })
+    .await;
+    assert_eq!(world.dirty().await, 1);
+    assert_eq!(world.state(log.ticket, "ttl").await, None);
+    assert_eq!(
+        world
+            .redis
+            .exists::<i64, _>(world.keys.ahead(log.ticket))
+            .await
+            .unwrap(),
+        1
+    );
+
+    world.add(&log.entries[1..2]).await;
+    until("the ticket is clean", async || world.dirty().await == 0).await;
+    assert_eq!(world.state(log.ticket, "persisted").await.unwrap(), "3");
+    assert_eq!(world.state(log.ticket, "ttl").await.unwrap(), "1");
+    let keys = [
+        world.keys.state(log.ticket),
+        world.keys.log(log.ticket),
+        world.keys.idem(log.ticket),
+    ];
+    for key in keys {
+        let ttl: i64 = world.redis.ttl(&key).await.unwrap();
+        assert!((86_000..=86_400).contains(&ttl), "{key} lives {ttl} s");
+    }
+    assert_eq!(
+        world
+            .redis
+            .exists::<i64, _>(world.keys.ahead(log.ticket))
+            .await
+            .unwrap(),
+        0
+    );
+    world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn a_ticket_that_left_redis_does_not_come_back_in_part() {
+    let world = World::new().await;
+    let log = Log::opened(id(1, 1));
+    world.add(&log.entries).await;
+    let running = world.start("w1", &[]).await;
+    world.until_drained().await;
+    assert!(world.ticket(log.ticket).await.is_some());
+    let state = world.keys.state(log.ticket);
+    assert_eq!(world.redis.exists::<i64, _>(state).await.unwrap(), 0);
+    world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn trimming_leaves_what_is_pending_or_unread() {
+    let world = World::new().await;
+    let mut log = Log::opened(id(1, 1));
+    for _ in 0..9 {
+        log.message("x", false);
+    }
+    world.append(&log).await;
+    let partition = world.keys.partition(log.ticket);
+    let key = world.keys.events(partition);
+    // Another worker has the third and fourth entry in hand, for longer than this test takes.
+    let _: Value = world
+        .redis
+        .xgroup_create(&key, GROUP, "0", false)
+        .await
+        .unwrap();
+    let read: Value = world
+        .redis
+        .xreadgroup(GROUP, "slow", Some(4), None, false, &key, ">")
+        .await
+        .unwrap();
+    let ids: Vec<String> = ids(read);
+    let _: Value = world
+        .redis
+        .xack(&key, GROUP, ids[..2].to_vec())
+        .await
+        .unwrap();
+
+    let running = world.start("w1", &[]).await;
+    until(
+        "the entries before the pending ones are trimmed",
+        async || world.unsettled().await == (2, 8),
+    )
+    .await;
+    let _: Value = world
+        .redis
+        .xack(&key, GROUP, ids[2..].to_vec())
+        .await
+        .unwrap();
+    world.finish([running]).await;
+}
+
+/// The ids in the reply to a read of one stream.
+fn ids(read: Value) -> Vec<String> {
+    let streams = read
+        .into_xread_response::<String, String, String, String>()
+        .expect("a read");
+    let entries = streams.into_values().next().expect("a stream");
+    entries.into_iter().map(|(id, _)| id).collect()
+}
