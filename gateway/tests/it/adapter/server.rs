@@ -1,0 +1,70 @@
+//! A Redis server of a test's own, to be killed and frozen.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use ticket_shared::config::Secret;
+
+use super::unique;
+
+/// A server that may or may not run.
+pub(crate) struct Server {
+    port: u16,
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A server that does not run yet, on a free port.
+    pub(crate) fn absent() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let directory = std::env::temp_dir().join(unique("redis"));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self {
+            port: port.unwrap().port(),
+            directory,
+            process: None,
+        }
+    }
+
+    pub(crate) fn url(&self) -> Secret {
+        Secret::new(format!("redis://127.0.0.1:{}", self.port))
+    }
+
+    pub(crate) fn start(&mut self) {
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+            .arg(self.port.to_string())
+            .current_dir(&self.directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server must be on the PATH");
+        self.process = Some(process);
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // A directory that stays behind harms nobody.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
