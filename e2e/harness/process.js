@@ -6,7 +6,7 @@ import { createWriteStream, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { pause, until } from "./wait.js";
+import { until, within } from "./wait.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const bin = process.env.BIN_DIR || join(root, "target", "debug");
@@ -99,7 +99,7 @@ export class Process {
     if (!this.alive) return;
     this.meant = true;
     this.child.kill("SIGTERM");
-    const end = await Promise.race([this.ended, pause(ms)]);
+    const end = await within(this.ended, ms);
     if (!end) {
       this.child.kill("SIGKILL");
       throw new Error(`${this.name} still runs ${ms} ms after SIGTERM; see ${this.log}`);

@@ -23,8 +23,13 @@ export class Stack {
     this.clients = [];
   }
 
-  /** @param {{env?: Record<string, string>, workerEnv?: Record<string, string>}} [options] */
-  async start({ env = {}, workerEnv = {} } = {}) {
+  /**
+   * @param {{
+   *   env?: Record<string, string>,
+   *   route?: (to: {redis: string, mongo: string}) => Promise<{REDIS_URL: string, MONGO_URI: string}>,
+   * }} [options] settings of the gateways; and by which way the first of them reaches the servers
+   */
+  async start({ env = {}, route } = {}) {
     const { REDIS_URL: redisUrl, MONGO_URI: mongoUri } = process.env;
     if (!redisUrl || !mongoUri) throw new Error("REDIS_URL and MONGO_URI must be set; `make e2e` sets them");
     const mark = `e2e-${this.name}-${randomBytes(4).toString("hex")}`;
@@ -45,14 +50,16 @@ export class Stack {
       LOG: process.env.E2E_LOG || "info",
       LOG_FORMAT: "json",
     };
-    for (const name of ["gateway-1", "gateway-2"]) {
-      const [port, ops] = [await freePort(), await freePort()];
-      const own = { AUTH_MODE: "none", PORT: String(port), OPS_PORT: String(ops), ...env };
+    const routed = await route?.({ redis: redisUrl, mongo: uri });
+    for (const [i, name] of ["gateway-1", "gateway-2"].entries()) {
+      const [port, ops] = [String(await freePort()), String(await freePort())];
+      // A short time for clients to go ends the tests sooner.
+      const own = { AUTH_MODE: "none", PORT: port, OPS_PORT: ops, DRAIN_MS: "500", ...env, ...(i === 0 ? routed : {}) };
       this.gateways.push(new Process(name, "ticket-gateway", { ...common, ...own }, mark));
     }
     const ops = String(await freePort());
     // A short wait for entries ends the worker sooner.
-    const own = { CONSUMER: mark, OPS_PORT: ops, BLOCK_MS: "200", ...workerEnv };
+    const own = { CONSUMER: mark, OPS_PORT: ops, BLOCK_MS: "200" };
     this.worker = new Process("worker", "ticket-worker", { ...common, ...own }, mark);
     await Promise.all(this.processes.map((each) => each.start()));
     return this;
@@ -130,11 +137,18 @@ export class Stack {
 /**
  * The stack of one test file.
  * @param {string} name
- * @param {Parameters<Stack["start"]>[0]} [options]
+ * @param {Parameters<Stack["start"]>[0] & {setup?: (it: Stack) => Promise<void>}} [options] `setup` runs once
+ *   everything is ready; a `before` of the file's own would not wait for that
  */
-export function stack(name, options) {
+export function stack(name, { setup, ...options } = {}) {
   const it = new Stack(name);
-  before(() => it.start(options), { timeout: 120_000 });
+  before(
+    async () => {
+      await it.start(options);
+      await setup?.(it);
+    },
+    { timeout: 120_000 },
+  );
   after(() => it.stop(), { timeout: 240_000 });
   return it;
 }

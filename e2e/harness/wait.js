@@ -26,3 +26,18 @@ export async function until(what, ask, ms = DEADLINE) {
     await pause(25);
   }
 }
+
+/**
+ * What a promise resolves to, or undefined where it takes longer.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {number} ms
+ * @returns {Promise<T | undefined>}
+ */
+export async function within(promise, ms) {
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms, undefined)));
+  // A timer that is left running would keep the process alive.
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

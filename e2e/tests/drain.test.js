@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 
-const it = stack("drain");
+const it = stack("drain", { env: { DRAIN_MS: "2000" } });
 
 for (const transport of ["websocket", "polling"]) {
   test(`SIGTERM: clients are told, come back by themselves, and miss nothing (${transport})`, async () => {

@@ -3,19 +3,20 @@
  */
 import assert from "node:assert/strict";
 import { request } from "node:http";
-import { afterEach, before, test } from "node:test";
+import { afterEach, test } from "node:test";
 import { assertProblem } from "../harness/checks.js";
 import { stack } from "../harness/stack.js";
 
-const it = stack("errors-rest");
+const it = stack("errors-rest", {
+  setup: async (it) => {
+    ({ _id: ticketId } = await it.newTicket());
+  },
+});
 const NOBODY = "0123456789abcdef01234567";
 const INVALID = [400, 422];
 
 /** @type {string} */
 let ticketId;
-before(async () => {
-  ({ _id: ticketId } = await it.newTicket());
-});
 afterEach(async () => assert.equal((await it.rest().get("/health")).status, 200));
 
 test("POST /tickets: what is wrong is named", async () => {
@@ -82,7 +83,7 @@ test("a body over 64 KiB that does not say how long it is", async () => {
 
 test("a ticket id of another format, and one of no ticket", async () => {
   for (const path of ["", "/messages"]) {
-    for (const id of ["17", "g".repeat(24), `${NOBODY}0`, "%7B%22%24gt%22%3A%22%22%7D", "%00", "%FF", "%2e%2e"]) {
+    for (const id of ["17", "g".repeat(24), `${NOBODY}0`, "%7B%22%24gt%22%3A%22%22%7D", "%00", "%FF"]) {
       const answer = await it.rest().get(`/tickets/${id}${path}`);
       assertProblem(answer, [400, 404, 422], ["invalid_payload", "ticket_not_found"], undefined, `${id}${path}`);
     }
