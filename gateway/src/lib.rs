@@ -1,1 +1,99 @@
+//! The gateway: terminates Socket.IO connections of ticket clients, serves REST, appends what happens to the
+//! tickets' logs in Redis and follows those logs for the sockets that are in them.
+//!
+//! It keeps nothing that matters: any gateway can serve any client, and a killed one loses no accepted change.
 
+pub mod adapter;
+pub mod app;
+pub mod config;
+pub mod error;
+pub mod metrics;
+mod net;
+pub mod presence;
+pub mod queue;
+pub mod rest;
+pub mod script;
+pub mod socket;
+pub mod store;
+pub mod ticket;
+
+use std::time::Duration;
+
+use ticket_shared::{config::BadSetting, lifecycle::Lifecycle};
+use tokio::net::TcpListener;
+
+use crate::{app::App, config::Config};
+
+/// How long tasks may take to end after the last connection is closed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a gateway stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// A port can't be listened on.
+    #[error("{setting}: can't listen on {address}: {reason}")]
+    Listen {
+        /// The setting with the port.
+        setting: &'static str,
+        /// What it says.
+        address: String,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// A part of the process ended.
+    #[error(transparent)]
+    Died(#[from] ticket_shared::lifecycle::TaskDied),
+    /// The Socket.IO server could not be set up.
+    #[error("socket.io: {0}")]
+    SocketIo(String),
+}
+
+/// Runs a gateway until it is told to stop.
+///
+/// # Errors
+/// [`RunError`]: why it did not start, or which part of it died.
+pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
+    let (public, ops) = (
+        listen("PORT", &config, config.port).await?,
+        listen("OPS_PORT", &config, config.ops_port).await?,
+    );
+    tracing::info!(port = port(&public), ops.port = port(&ops), "listening");
+    tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
+    let (app, layer) = App::new(&config, life.clone()).await?;
+    socket::listen(app.clone())
+        .await
+        .map_err(|error| RunError::SocketIo(error.to_string()))?;
+    let gate = axum::middleware::from_fn_with_state(app.clone(), rest::gate);
+    let routes = rest::routes(&app)
+        .layer(layer)
+        .layer(gate)
+        .layer(rest::cors(&app));
+    net::serve("http", public, routes, &life);
+    net::serve("ops http", ops, rest::ops_routes(&app), &life);
+    let stopped = life.until_stopped().await;
+    app.drain(config.drain()).await;
+    life.shutdown(GRACE).await;
+    Ok(stopped?)
+}
+
+async fn listen(
+    setting: &'static str,
+    config: &Config,
+    port: u16,
+) -> Result<TcpListener, RunError> {
+    let address = format!("{}:{port}", config.host);
+    TcpListener::bind(&address)
+        .await
+        .map_err(|reason| RunError::Listen {
+            setting,
+            address,
+            reason,
+        })
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
+}

@@ -28,6 +28,21 @@ impl Id {
         self.0
     }
 
+    /// A new id: the seconds since 1970 and 64 random bits, so that ids made one after the other lie side by
+    /// side in MongoDB's index. A wrong clock does no harm.
+    ///
+    /// # Errors
+    /// Where the system has no random numbers to give.
+    pub fn fresh() -> std::io::Result<Self> {
+        let seconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&seconds.to_be_bytes()[4..]);
+        getrandom::fill(&mut bytes[4..]).map_err(std::io::Error::from)?;
+        Ok(Self(bytes))
+    }
+
     /// The id of the message that `sender` sent in `ticket` under its own `client_message_id`.
     ///
     /// The same three always give the same id, on every gateway and for ever: this is what makes a retried

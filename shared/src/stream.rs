@@ -291,6 +291,15 @@ impl Entry {
         }
     }
 
+    /// The newest `seq` that a user may see, after this entry.
+    pub fn public_seq(&self) -> u64 {
+        if self.internal() {
+            self.prev_seq
+        } else {
+            self.seq
+        }
+    }
+
     /// Whether only agents may see it.
     pub fn internal(&self) -> bool {
         matches!(&self.change, Change::Message(message) if message.internal)

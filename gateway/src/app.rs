@@ -1,0 +1,205 @@
+//! What every request works with.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::HeaderValue;
+use fred::interfaces::ClientLike;
+use prometheus_client::registry::Registry;
+use socketioxide::{SocketIo, layer::SocketIoLayer};
+use socketioxide_redis::{RedisAdapterConfig, RedisAdapterCtr};
+use ticket_shared::{
+    config::BadSetting,
+    domain::limits,
+    event::{ServerDraining, server},
+    lifecycle::Lifecycle,
+    redis::{self, hot_path},
+    stream::Keys,
+};
+
+use crate::{
+    adapter::{Adapter, DriverMetrics, FredDriver},
+    config::Config,
+    metrics::Metrics,
+    presence::Presence,
+    socket::Throttle,
+    store::Store,
+    ticket::{
+        Tickets,
+        follow::{Follower, Io},
+    },
+};
+
+/// How long MongoDB may take before a reader is told that it can't be reached.
+const STORE_DEADLINE: Duration = Duration::from_secs(3);
+/// How many packets may wait for one socket.
+const SEND_BUFFER: usize = 1_024;
+
+/// One gateway.
+pub struct App {
+    /// The tickets' logs.
+    pub tickets: Tickets,
+    /// The tickets that somebody is in.
+    pub follower: Follower,
+    /// The Socket.IO server.
+    pub io: Io,
+    /// Who was said to be typing.
+    pub typing: Throttle,
+    /// Origins that browsers may connect from.
+    pub origins: Vec<HeaderValue>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The tasks.
+    pub life: Lifecycle,
+    registry: Registry,
+    driver: FredDriver,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+/// Whether the parts that a gateway depends on answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Redis.
+    pub redis: bool,
+    /// MongoDB.
+    pub mongo: bool,
+}
+
+impl App {
+    /// A gateway with these settings, and the layer that takes its Socket.IO requests. Redis and MongoDB need not
+    /// be there yet.
+    ///
+    /// # Errors
+    /// The setting that is wrong.
+    pub async fn new(
+        config: &Config,
+        life: Lifecycle,
+    ) -> Result<(Arc<Self>, SocketIoLayer<Adapter>), BadSetting> {
+        let (metrics, driver_metrics) = (Metrics::default(), DriverMetrics::default());
+        let mut registry = Registry::with_prefix("ticket_gateway");
+        metrics.register(&mut registry);
+        driver_metrics.register(&mut registry);
+
+        let common = &config.common;
+        let keys = Keys::new(&common.key_prefix, common.partitions);
+        let (commands, channels) = (
+            redis::client(&common.redis_url)?,
+            redis::subscriber(&common.redis_url)?,
+        );
+        let store = Store::new(&common.mongo_uri, life.clone(), STORE_DEADLINE).await?;
+        let driver = FredDriver::start(&common.redis_url, &life, driver_metrics).await?;
+        let adapter = RedisAdapterConfig::new()
+            // Nodes of another wire format must not hear each other; the braces keep one cluster slot.
+            .with_prefix(format!("{}:{{sio1}}", keys.prefix()))
+            .with_request_timeout(Duration::from_secs(2))
+            .with_stream_buffer(16_384);
+        let (layer, io) = SocketIo::builder()
+            .max_buffer_size(SEND_BUFFER)
+            .max_payload(limits::FRAME as u64)
+            // A frame over the limit ends the connection; room for the answer `payload_too_large` up to twice.
+            .ws_max_message_size(2 * limits::FRAME)
+            .ws_max_frame_size(2 * limits::FRAME)
+            .connect_timeout(Duration::from_secs(10))
+            .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
+            .build_layer();
+
+        let presence = Arc::new(Presence::new(commands.clone(), keys.clone()));
+        let tickets = Tickets::new(commands.clone(), keys, store);
+        commands.connect();
+        let follower = Follower::start(
+            channels.clone(),
+            tickets.clone(),
+            presence,
+            io.clone(),
+            &life,
+            metrics.clone(),
+        );
+        channels.connect();
+        let app = Self {
+            tickets,
+            follower,
+            io,
+            typing: Throttle::default(),
+            origins: config.origins()?,
+            metrics,
+            life,
+            registry,
+            driver,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        };
+        Ok((Arc::new(app), layer))
+    }
+
+    /// Whether Redis and MongoDB answer.
+    pub async fn health(&self) -> Health {
+        let client = self.tickets.redis().with_options(&hot_path());
+        let (redis, mongo) = tokio::join!(client.ping::<String>(None), self.tickets.store().ping());
+        Health {
+            redis: redis.is_ok(),
+            mongo: mongo.is_ok(),
+        }
+    }
+
+    /// Whether clients should be sent here: everything is heard over Redis, and no stop is planned. MongoDB does
+    /// not count: what is warm is served without it.
+    pub fn ready(&self) -> bool {
+        !self.draining() && self.follower.hears() && self.driver.subscribed()
+    }
+
+    /// Whether a stop is planned.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Since when this process runs.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The counters, in the text format of Prometheus.
+    pub fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string can't fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Sends the clients elsewhere over `window`, then ends what is left of their connections.
+    pub async fn drain(&self, window: Duration) {
+        self.draining.store(true, Ordering::Release);
+        let sockets = self.io.sockets();
+        tracing::info!(
+            sockets = sockets.len(),
+            window_ms = window.as_millis(),
+            "draining"
+        );
+        let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX).max(1);
+        for (i, socket) in sockets.into_iter().enumerate() {
+            // Spread over the window, so that the others do not get everybody at once.
+            let share = window * u32::try_from(i).unwrap_or(u32::MAX) / count;
+            let reconnect_in_ms =
+                u64::try_from((window.saturating_sub(share)).as_millis()).unwrap_or(0);
+            // A full send buffer: this client learns it from the end of its connection.
+            let _ = socket.emit(server::SERVER_DRAINING, &ServerDraining { reconnect_in_ms });
+        }
+        let deadline = tokio::time::Instant::now() + window;
+        while tokio::time::Instant::now() < deadline && self.metrics.sockets.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.follower.release().await;
+        // A client that does not read would hold it for ever.
+        if tokio::time::timeout(Duration::from_secs(3), self.io.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections did not close");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The gateway's settings.
+
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use clap::{Parser, Subcommand, ValueEnum};
+use ticket_shared::config::{BadSetting, Common};
+
+/// Terminates Socket.IO connections of ticket clients and serves REST.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "ticket-gateway", version)]
+pub struct Config {
+    /// What to do; without it: run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would replace the help text of the whole command"
+    )]
+    pub common: Common,
+    /// Port of REST and Socket.IO; 0 takes a free one and logs it
+    #[arg(long, env = "PORT", default_value_t = 5000)]
+    pub port: u16,
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    pub host: String,
+    /// Port of /livez, /readyz and /metrics; 0 takes a free one and logs it
+    #[arg(long, env = "OPS_PORT", default_value_t = 9100)]
+    pub ops_port: u16,
+    /// Origins that browsers may connect from, separated by commas, each exact
+    #[arg(
+        long,
+        env = "CORS_ORIGIN",
+        default_value = "http://localhost:3000",
+        value_delimiter = ','
+    )]
+    pub cors_origin: Vec<String>,
+    /// Who is believed: none trusts what clients say of themselves. Must be set
+    #[arg(long, env = "AUTH_MODE")]
+    pub auth_mode: Option<AuthMode>,
+    /// What an acknowledged change has survived: stream is Redis with AOF
+    #[arg(long, env = "DURABILITY", default_value = "stream")]
+    pub durability: Durability,
+    /// For how many milliseconds clients are sent away before a planned stop
+    #[arg(long, env = "DRAIN_MS", default_value_t = 3_000)]
+    pub drain_ms: u64,
+}
+
+/// Subcommands.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
+    CheckConfig,
+}
+
+/// Who is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum AuthMode {
+    /// Clients are whoever they say they are, as with the former server. For local use and trusted networks.
+    None,
+}
+
+/// What an acknowledged change has survived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Durability {
+    /// Appended to Redis, which writes it to its append-only file.
+    Stream,
+}
+
+impl Config {
+    /// Checks what clap can't.
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn resolve(mut self) -> Result<Self, BadSetting> {
+        self.common.resolve()?;
+        if self.auth_mode.is_none() {
+            return Err(BadSetting::new(
+                "AUTH_MODE",
+                "is not set; AUTH_MODE=none trusts every client, for local use and trusted networks only",
+            ));
+        }
+        self.origins()?;
+        Ok(self)
+    }
+
+    /// The origins that browsers may connect from.
+    ///
+    /// # Errors
+    /// Names `CORS_ORIGIN` where one is not an origin.
+    pub fn origins(&self) -> Result<Vec<HeaderValue>, BadSetting> {
+        self.cors_origin
+            .iter()
+            .map(|origin| {
+                let origin = origin.trim();
+                let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+                match (host, HeaderValue::from_str(origin)) {
+                    (Some(host), Ok(value)) if !host.is_empty() && !host.contains(['/', '*']) => Ok(value),
+                    _ => Err(BadSetting::new(
+                        "CORS_ORIGIN",
+                        "must be origins such as https://desk.example.com, separated by commas, without a path",
+                    )),
+                }
+            })
+            .collect()
+    }
+
+    /// For how long clients are sent away before a planned stop.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Config, BadSetting> {
+        Config::try_parse_from([&["ticket-gateway"], args].concat())
+            .unwrap()
+            .resolve()
+    }
+
+    #[test]
+    fn trust_must_be_chosen() {
+        let error = parse(&[]).unwrap_err();
+        assert_eq!(error.setting, "AUTH_MODE");
+        assert!(parse(&["--auth-mode", "none"]).is_ok());
+    }
+
+    #[test]
+    fn origins_are_exact() {
+        let with = |origin| parse(&["--auth-mode", "none", "--cors-origin", origin]);
+        assert_eq!(
+            with("http://localhost:3000,https://a.b")
+                .unwrap()
+                .origins()
+                .unwrap()
+                .len(),
+            2
+        );
+        for bad in ["*", "localhost:3000", "https://*.b", "https://a.b/", ""] {
+            assert_eq!(with(bad).unwrap_err().setting, "CORS_ORIGIN", "{bad}");
+        }
+    }
+}

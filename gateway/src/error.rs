@@ -1,0 +1,267 @@
+//! Errors of the gateway, and the one place where they become acknowledgements and HTTP answers.
+//!
+//! Inside they say what happened; outside they say a code of the contract, the field's name where there is
+//! one, and when to try again. Nothing of the input, and nothing of our insides, gets out.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use ticket_shared::{
+    domain::{Ticket, limits},
+    event::{ErrorBody, ErrorCode, Invalid},
+    redis::Failure,
+};
+
+use crate::store::StoreError;
+
+/// How long a client should wait after `unavailable`, in milliseconds.
+const RETRY_UNAVAILABLE_MS: u64 = 1_000;
+/// How long a client should wait after `overloaded`, in milliseconds.
+const RETRY_OVERLOADED_MS: u64 = 2_000;
+
+/// What can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field is not as the contract wants it.
+    #[error("invalid payload: {0}")]
+    Invalid(#[from] Invalid),
+    /// The request is no JSON at all, or not what the route takes.
+    #[error("malformed request")]
+    Malformed(&'static str),
+    /// The caller may not do this.
+    #[error("forbidden: {0}")]
+    Forbidden(&'static str),
+    /// No such ticket.
+    #[error("no such ticket")]
+    TicketNotFound,
+    /// The ticket is not where the caller saw it.
+    #[error("conflict: {0}")]
+    Conflict(&'static str, Box<Ticket>),
+    /// Too many bytes.
+    #[error("payload too large")]
+    TooLarge,
+    /// Not an event of the contract.
+    #[error("unknown event")]
+    UnknownEvent,
+    /// Redis refuses writes, or a queue is full. Nothing was accepted.
+    #[error("overloaded: {0}")]
+    Overloaded(&'static str),
+    /// Redis or MongoDB can't be reached.
+    #[error("unavailable: {part}: {reason}")]
+    Unavailable {
+        /// Which of them.
+        part: &'static str,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// A defect of ours.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The code of the contract.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) | Self::Malformed(_) => ErrorCode::InvalidPayload,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::TicketNotFound => ErrorCode::TicketNotFound,
+            Self::Conflict(..) => ErrorCode::Conflict,
+            Self::TooLarge => ErrorCode::PayloadTooLarge,
+            Self::UnknownEvent => ErrorCode::UnknownEvent,
+            Self::Overloaded(_) => ErrorCode::Overloaded,
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// What the caller is told.
+    pub fn body(self) -> ErrorBody {
+        let code = self.code();
+        let mut body = ErrorBody {
+            code,
+            message: String::new(),
+            field: None,
+            retry_after_ms: None,
+            ticket: None,
+        };
+        match self {
+            Self::Invalid(invalid) => {
+                body.message = invalid.to_string();
+                body.field = Some(invalid.field);
+            }
+            Self::Malformed(what) | Self::Forbidden(what) => body.message = what.into(),
+            Self::TicketNotFound => body.message = "no such ticket".into(),
+            Self::Conflict(what, ticket) => {
+                body.message = what.into();
+                body.ticket = Some(ticket);
+            }
+            Self::TooLarge => body.message = format!("may have {} bytes at most", limits::FRAME),
+            Self::UnknownEvent => body.message = "no such event".into(),
+            Self::Overloaded(what) => {
+                body.message = what.into();
+                body.retry_after_ms = Some(RETRY_OVERLOADED_MS);
+            }
+            Self::Unavailable { part, .. } => {
+                body.message = format!("{part} can't be reached");
+                body.retry_after_ms = Some(RETRY_UNAVAILABLE_MS);
+            }
+            Self::Internal(_) => body.message = "something is broken on our side".into(),
+        }
+        body
+    }
+
+    /// The HTTP status of the contract.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TicketNotFound | Self::UnknownEvent => StatusCode::NOT_FOUND,
+            Self::Conflict(..) => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Overloaded(_) | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Logs what an operator has to know of: once, where the error is answered.
+    pub fn log(&self, operation: &str) {
+        match self {
+            Self::Internal(reason) => {
+                tracing::error!(operation, reason, "request failed by a defect");
+            }
+            Self::Unavailable { part, reason } => {
+                tracing::warn!(
+                    operation,
+                    part,
+                    reason,
+                    "request failed, dependency unreachable"
+                );
+            }
+            Self::Overloaded(reason) => {
+                tracing::warn!(operation, reason, "request refused, overloaded");
+            }
+            other => tracing::debug!(
+                operation,
+                error.code = other.code().as_str(),
+                "request refused"
+            ),
+        }
+    }
+}
+
+impl From<fred::error::Error> for Error {
+    fn from(error: fred::error::Error) -> Self {
+        match ticket_shared::redis::failure(&error) {
+            Failure::Refused => Self::Overloaded("the store refuses writes for now"),
+            Failure::Unreachable | Failure::NoScript => Self::Unavailable {
+                part: "redis",
+                reason: error.kind().to_str().to_owned(),
+            },
+            Failure::NoGroup | Failure::Defect => {
+                Self::Internal(format!("redis: {}", error.details()))
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreachable(reason) => Self::Unavailable {
+                part: "mongo",
+                reason: reason.to_string(),
+            },
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(format!("json: {:?}", error.classify()))
+    }
+}
+
+impl From<ticket_shared::stream::DecodeError> for Error {
+    fn from(error: ticket_shared::stream::DecodeError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Internal(format!("io: {}", error.kind()))
+    }
+}
+
+/// An error as RFC 9457 wants it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem {
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<Box<Ticket>>,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.log("rest");
+        let status = self.status();
+        let body = self.body();
+        problem(
+            status,
+            body.code.as_str(),
+            body.message,
+            body.field,
+            body.retry_after_ms,
+            body.ticket,
+        )
+    }
+}
+
+/// An answer for what no error of the contract stands for: an unknown path, a method that a path does not take.
+pub fn plain_problem(status: StatusCode, code: &'static str, detail: &str) -> Response {
+    problem(status, code, detail.to_owned(), None, None, None)
+}
+
+fn problem(
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+    retry_after_ms: Option<u64>,
+    ticket: Option<Box<Ticket>>,
+) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = Problem {
+        title,
+        status: status.as_u16(),
+        detail,
+        code,
+        field,
+        retry_after_ms,
+        ticket,
+    };
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    if let Some(ms) = retry_after_ms {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+    }
+    response
+}

@@ -1,0 +1,86 @@
+//! What the gateway counts. Cheap to clone.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use ticket_shared::event::client;
+
+/// Counters and gauges of one gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Connected sockets.
+    pub sockets: Gauge,
+    /// Tickets that are followed for them.
+    pub followed: Gauge,
+    /// Holes that were seen in a ticket's channel and filled from its log.
+    pub holes: Counter,
+    /// Messages that the channels' connection dropped because they came too fast; filled from the logs.
+    pub lagged: Counter,
+    /// Deliveries that did not fit into a socket's send buffer.
+    pub undelivered: Counter,
+    events: Family<EventLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    event: String,
+    outcome: String,
+}
+
+impl Metrics {
+    /// Registers everything under the names that operators see.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("sockets", "Connected sockets", self.sockets.clone());
+        registry.register(
+            "followed_tickets",
+            "Tickets followed for the sockets in them",
+            self.followed.clone(),
+        );
+        registry.register(
+            "channel_holes",
+            "Holes in a ticket's channel, filled from its log",
+            self.holes.clone(),
+        );
+        registry.register(
+            "channel_lagged",
+            "Channel messages dropped, filled from the logs",
+            self.lagged.clone(),
+        );
+        registry.register(
+            "undelivered",
+            "Deliveries that a socket's send buffer had no room for",
+            self.undelivered.clone(),
+        );
+        registry.register(
+            "events",
+            "Events of clients, by outcome",
+            self.events.clone(),
+        );
+    }
+
+    /// Counts one event. Names that are not of the contract are counted together: clients choose them.
+    pub fn event(&self, name: &str, outcome: &'static str) {
+        let known = [
+            client::JOIN_TICKET,
+            client::LEAVE_TICKET,
+            client::SEND_MESSAGE,
+            client::TYPING,
+            client::TICKET_STATUS_CHANGE,
+            client::ASSIGN_AGENT,
+            client::SUBSCRIBE_QUEUE,
+            client::UNSUBSCRIBE_QUEUE,
+        ];
+        let event = known
+            .into_iter()
+            .find(|known| *known == name)
+            .unwrap_or("unknown");
+        self.events
+            .get_or_create(&EventLabels {
+                event: event.into(),
+                outcome: outcome.into(),
+            })
+            .inc();
+    }
+}

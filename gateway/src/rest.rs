@@ -1,0 +1,141 @@
+//! REST: the table of routes, and what stands around all of them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use ticket_shared::id::Id;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer};
+
+mod health;
+mod input;
+mod messages;
+mod tickets;
+
+use crate::{
+    app::App,
+    error::{Error, plain_problem},
+};
+
+/// The longest that a request may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The routes that clients use.
+pub fn routes(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/tickets", get(tickets::list).post(tickets::create))
+        .route("/tickets/stats/counts", get(tickets::counts))
+        .route("/tickets/{id}", get(tickets::show))
+        .route("/tickets/{id}/messages", get(messages::list))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(app));
+    around(routes)
+}
+
+/// The routes that operators and their tools use.
+pub fn ops_routes(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(unknown_path)
+        .with_state(Arc::clone(app));
+    around(routes)
+}
+
+/// Decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the client's own
+/// back-off try again; one that is refused later, by the namespace, gives up.
+pub async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/socket.io") {
+        return next.run(request).await;
+    }
+    // Browsers do not apply CORS to websockets. Clients that are no browsers send no origin.
+    let origin = request.headers().get(header::ORIGIN);
+    if origin.is_some_and(|origin| !app.origins.contains(origin)) {
+        tracing::info!("connection from a foreign origin refused");
+        return Error::Forbidden("the origin is not allowed").into_response();
+    }
+    let begins = !request.uri().query().unwrap_or_default().contains("sid=");
+    if begins && app.draining() {
+        return Error::Overloaded("this server is about to stop").into_response();
+    }
+    next.run(request).await
+}
+
+/// Lets browsers of the allowed origins in.
+pub fn cors(app: &App) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(app.origins.clone())
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            header::IF_MATCH,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, REQUEST_ID])
+        .max_age(Duration::from_mins(10))
+}
+
+fn around(routes: Router) -> Router {
+    routes
+        .layer(CatchPanicLayer::custom(
+            |_: Box<dyn std::any::Any + Send>| {
+                Error::Internal("the handler panicked".into()).into_response()
+            },
+        ))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            TIMEOUT,
+        ))
+        .layer(middleware::from_fn(identify))
+}
+
+/// Gives every request an id, or keeps the caller's where it is a plain one; logs refer to it.
+async fn identify(request: Request, next: Next) -> Response {
+    use tracing::Instrument;
+    let given = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= 64
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let id = match given.filter(plain) {
+        Some(id) => id.to_owned(),
+        None => Id::fresh().map(|id| id.to_string()).unwrap_or_default(),
+    };
+    let path = request.uri().path().to_owned();
+    let span = tracing::info_span!("request", request.id = %id, http.method = %request.method(), http.path = %path);
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+async fn unknown_path() -> Response {
+    plain_problem(StatusCode::NOT_FOUND, "not_found", "no such path")
+}
+
+async fn wrong_method() -> Response {
+    plain_problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "the path does not take this method",
+    )
+}

@@ -1,0 +1,61 @@
+//! How the gateway is: for people, for load balancers, for Prometheus.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::app::App;
+
+/// `GET /health`: whether everything that a gateway depends on answers.
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    let health = app.health().await;
+    let word = |up: bool| if up { "up" } else { "down" };
+    let fine = health.redis && health.mongo;
+    let body = json!({
+        "status": if fine { "ok" } else { "degraded" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": app.uptime().as_secs(),
+        "redis": word(health.redis),
+        "mongo": word(health.mongo),
+    });
+    (
+        if fine {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        Json(body),
+    )
+        .into_response()
+}
+
+/// `GET /livez`: the process answers. It touches nothing outside: a restart would not mend what is there.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: whether clients should be sent here.
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let body = json!({ "ready": app.ready(), "draining": app.draining(), "hearsRedis": app.follower.hears() });
+    (
+        if app.ready() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        Json(body),
+    )
+        .into_response()
+}
+
+/// `GET /metrics`, in the text format of Prometheus.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, format)], app.metrics_text()).into_response()
+}

@@ -1,0 +1,100 @@
+//! What routes take: JSON bodies, ids in paths, numbers in queries. Each refusal names what is wrong.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::request::Parts,
+};
+use serde_json::Value;
+use ticket_shared::{domain::limits, event::Invalid, id::Id};
+
+use crate::{app::App, error::Error};
+
+/// A JSON body within the size limit.
+pub(super) struct Body(pub Value);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Error> {
+        let bytes = to_bytes(request.into_body(), limits::FRAME)
+            .await
+            .map_err(|error| {
+                // The limit is the only error of the body itself; a broken connection gets no answer anyway.
+                tracing::debug!(error = %error, "body not taken");
+                Error::TooLarge
+            })?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|_| Error::Malformed("the body must be JSON"))?;
+        Ok(Self(value))
+    }
+}
+
+/// The ticket in the path.
+pub(super) struct TicketId(pub Id);
+
+impl FromRequestParts<Arc<App>> for TicketId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
+        let Path(text) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Error::Malformed("the path can't be read"))?;
+        text.parse()
+            .map(Self)
+            .map_err(|error: ticket_shared::id::InvalidId| {
+                Invalid::new("id", error.to_string()).into()
+            })
+    }
+}
+
+/// The parameters of the query. Unknown ones are ignored.
+pub(super) struct Query(HashMap<String, String>);
+
+impl FromRequestParts<Arc<App>> for Query {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
+        let query =
+            axum::extract::Query::<HashMap<String, String>>::from_request_parts(parts, app).await;
+        query
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|_| Error::Malformed("the query can't be read"))
+    }
+}
+
+impl Query {
+    /// How many items are wanted: 1 to 200, 50 where nothing is said.
+    pub(super) fn limit(&self) -> Result<usize, Error> {
+        match self.0.get("limit").map(|text| text.parse::<usize>()) {
+            None => Ok(50),
+            Some(Ok(limit @ 1..=200)) => Ok(limit),
+            Some(_) => Err(Invalid::new("limit", "must be a number from 1 to 200").into()),
+        }
+    }
+
+    /// A `seq`.
+    pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.0.get(name).map(|text| text.parse::<u64>()) {
+            None => Ok(None),
+            // Far beyond any counter, and safe to count from.
+            Some(Ok(seq)) if seq <= 1 << 53 => Ok(Some(seq)),
+            Some(_) => Err(Invalid::new(name, "must be a whole number from 0").into()),
+        }
+    }
+
+    /// A text that `read` understands.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &str,
+        read: fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        match self.0.get(name).map(|text| read(text)) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(Invalid::new(name, "is not one that was given out").into()),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `/tickets`: list, open, show, count.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use ticket_shared::{
+    domain::{Counts, Status, Ticket, limits},
+    event::{Invalid, NewTicket},
+    id::Id,
+    stream::{Base, Head},
+};
+
+use super::input::{Body, Query, TicketId};
+use crate::{
+    app::App,
+    error::Error,
+    queue,
+    ticket::{append::Opened, list::Cursor},
+};
+
+/// A page of tickets.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tickets {
+    tickets: Vec<Ticket>,
+    next_cursor: Option<String>,
+}
+
+/// One ticket.
+#[derive(Serialize)]
+pub(super) struct One {
+    ticket: Ticket,
+}
+
+/// `GET /tickets`: newest first.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    query: Query,
+) -> Result<Json<Tickets>, Error> {
+    let (cursor, limit) = (query.parsed("cursor", Cursor::decode)?, query.limit()?);
+    let mut tickets = app.tickets.list(cursor, limit + 1).await?;
+    let more = tickets.len() > limit;
+    tickets.truncate(limit);
+    let next_cursor = tickets
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor::of(last).encode());
+    Ok(Json(Tickets {
+        tickets,
+        next_cursor,
+    }))
+}
+
+/// `GET /tickets/:id`
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    TicketId(id): TicketId,
+) -> Result<Json<One>, Error> {
+    Ok(Json(One {
+        ticket: app.tickets.ticket(id).await?,
+    }))
+}
+
+/// `GET /tickets/stats/counts`
+pub(super) async fn counts(State(app): State<Arc<App>>) -> Result<Json<Counts>, Error> {
+    Ok(Json(app.tickets.counts().await?))
+}
+
+/// `POST /tickets`: opens one. Under an `Idempotency-Key` a repeat finds the first.
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    let key = idempotency_key(&headers)?;
+    let new = NewTicket::try_from(body)?;
+    let (id, fingerprint) = match &key {
+        // Callers carry no identity, so all keys are in one scope.
+        Some(key) => (Id::of_ticket("", key), Some(fingerprint(&new))),
+        None => (Id::fresh()?, None),
+    };
+    let base = Base {
+        description: new.description,
+        user_id: new.user_id,
+        user_name: new.user_name,
+        created_at: 0,
+        fingerprint,
+    };
+    let head = Head {
+        subject: new.subject,
+        status: Status::Open,
+        priority: new.priority,
+        tags: serde_json::to_string(&new.tags)?,
+        agent_id: None,
+        agent_name: None,
+        closed_at: None,
+    };
+    let ticket = match app.tickets.open(id, &base, &head, key.is_some()).await? {
+        Opened::New(entry) => {
+            let ticket = entry
+                .ticket()
+                .ok_or_else(|| Error::Internal("a creation without its ticket".into()))?;
+            queue::created(&app.io, ticket.clone()).await;
+            ticket
+        }
+        Opened::Before(ticket) => *ticket,
+    };
+    let location = format!("/tickets/{id}");
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(One { ticket }),
+    )
+        .into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match key.to_str() {
+        Ok(key) if (1..=limits::ID).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Invalid::new(
+            "Idempotency-Key",
+            "must be 1 to 128 visible ASCII characters",
+        )
+        .into()),
+    }
+}
+
+/// What a request says, as far as it counts. Formatting of the JSON does not.
+fn fingerprint(new: &NewTicket) -> String {
+    let NewTicket {
+        subject,
+        description,
+        priority,
+        tags,
+        user_id,
+        user_name,
+    } = new;
+    let said = serde_json::json!([subject, description, priority, tags, user_id, user_name]);
+    let digest = Sha256::digest(said.to_string().as_bytes());
+    let mut start = [0; 12];
+    start.copy_from_slice(&digest[..12]);
+    Id::from_bytes(start).to_string()
+}

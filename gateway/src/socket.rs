@@ -1,0 +1,151 @@
+//! Socket.IO: who may connect, the table of events, and the order in which a socket's events are handled.
+//!
+//! The server library starts handlers side by side, so events of one socket would overtake each other. Here
+//! its read loop only puts them into the socket's own queue, which is bounded, and one task takes them out.
+
+use std::{convert::Infallible, sync::Arc};
+
+use futures::FutureExt;
+use socketioxide::{extract::SocketRef, handler::ConnectHandler};
+use ticket_shared::{
+    event::{Changed, ErrorCode, client},
+    id::Id,
+    stream::Actor,
+};
+
+mod assign_agent;
+mod inbound;
+mod join_ticket;
+mod leave_ticket;
+mod send_message;
+mod subscribe_queue;
+mod ticket_status_change;
+mod typing;
+
+pub use inbound::{Connection, Reply};
+pub use typing::Throttle;
+
+use crate::{
+    adapter::Adapter,
+    app::App,
+    error::Error,
+    queue,
+    ticket::append::{Change, Expected},
+};
+use inbound::{Call, Enqueued, Inbound, Item};
+
+/// Begins to take connections.
+///
+/// # Errors
+/// The adapter could not be set up.
+pub async fn listen(app: Arc<App>) -> Result<(), Error> {
+    let admitting = Arc::clone(&app);
+    let connected = Arc::clone(&app);
+    let on_connect = move |_: SocketRef<Adapter>| {
+        connected.metrics.sockets.inc();
+        std::future::ready(())
+    };
+    let admit = move |socket: SocketRef<Adapter>| {
+        admit(Arc::clone(&admitting), &socket);
+        std::future::ready(Ok::<(), Infallible>(()))
+    };
+    let ready = app.io.ns("/", on_connect.with(admit));
+    ready
+        .await
+        .map_err(|error| Error::Internal(format!("adapter: {error}")))
+}
+
+/// Sets a connection up before its client is told that it is connected: what the client sends at once must find
+/// the handlers. Whom to refuse was decided when the HTTP request came: a client that is refused here does not
+/// try again by itself.
+fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
+    let (connection, mut items) = Connection::new();
+    let connection = Arc::new(connection);
+    socket.extensions.insert(Arc::clone(&connection));
+    let closing = Arc::clone(&connection);
+    let metrics = app.metrics.clone();
+    socket.on_disconnect(move |socket: SocketRef<Adapter>| {
+        metrics.sockets.dec();
+        closing.close(socket);
+        std::future::ready(())
+    });
+    // Everything is done when the event is extracted, in the order of arrival.
+    socket.on_fallback(|_: Enqueued| std::future::ready(()));
+    let life = app.life.clone();
+    life.spawn(async move {
+        while let Some(item) = items.recv().await {
+            match item {
+                Item::Event(inbound) => {
+                    connection.taken(inbound.bytes);
+                    handle(Arc::clone(&app), Arc::clone(&connection), inbound).await;
+                }
+                Item::Closed(socket) => {
+                    return leave_ticket::disconnected(&app, &connection, &socket).await;
+                }
+            }
+        }
+    });
+}
+
+/// Handles one event and answers it, whatever happens.
+async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
+    let Inbound {
+        event,
+        payload,
+        reply,
+        ..
+    } = inbound;
+    let spare = reply.clone();
+    let metrics = app.metrics.clone();
+    let name = event.clone();
+    let call = Call {
+        app,
+        connection,
+        socket: reply.socket(),
+    };
+    let work = std::panic::AssertUnwindSafe(async {
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(error) => return reply.send::<()>(Err(error)),
+        };
+        // The table of events.
+        match event.as_str() {
+            client::JOIN_TICKET => join_ticket::handle(&call, payload, reply).await,
+            client::LEAVE_TICKET => leave_ticket::handle(&call, payload, reply).await,
+            client::SEND_MESSAGE => reply.send(send_message::handle(&call, payload).await),
+            client::TYPING => reply.send(typing::handle(&call, payload).await),
+            client::TICKET_STATUS_CHANGE => {
+                reply.send(ticket_status_change::handle(&call, payload).await)
+            }
+            client::ASSIGN_AGENT => reply.send(assign_agent::handle(&call, payload).await),
+            client::SUBSCRIBE_QUEUE => reply.send(subscribe_queue::subscribe(&call).await),
+            client::UNSUBSCRIBE_QUEUE => reply.send(Ok(subscribe_queue::unsubscribe(&call))),
+            _ => reply.send::<()>(Err(Error::UnknownEvent)),
+        }
+    });
+    let outcome = match work.catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => spare.send::<()>(Err(Error::Internal("the handler panicked".into()))),
+    };
+    metrics.event(&name, outcome.map_or("ok", ErrorCode::as_str));
+}
+
+/// Changes a ticket, for the events that do.
+async fn change(
+    call: &Call,
+    ticket: Id,
+    change: Change,
+    by: Actor,
+    expected: Expected,
+) -> Result<Changed, Error> {
+    let entry = call
+        .app
+        .tickets
+        .change(ticket, change, &by, expected)
+        .await?;
+    queue::updated(&call.app.io, &entry).await;
+    let ticket = entry
+        .ticket()
+        .ok_or_else(|| Error::Internal("a change without its ticket".into()))?;
+    Ok(Changed { ticket })
+}

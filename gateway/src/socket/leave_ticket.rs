@@ -1,0 +1,48 @@
+//! `leave_ticket`: leave a ticket; and the end of a connection, which leaves all of them.
+
+use serde_json::Value;
+use socketioxide::extract::SocketRef;
+use ticket_shared::event::{ErrorCode, LeaveTicket, Nothing};
+
+use super::inbound::{Call, Connection, Reply};
+use crate::{adapter::Adapter, app::App, error::Error, ticket::follow::LeaveRequest};
+
+/// Lets the socket out. Leaving a ticket that it is not in is fine.
+pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<ErrorCode> {
+    let LeaveTicket { ticket_id } = match payload.try_into() {
+        Ok(leave) => leave,
+        Err(invalid) => return reply.send::<Nothing>(Err(Error::Invalid(invalid))),
+    };
+    call.app
+        .typing
+        .stopped(&call.app, &call.socket.id.to_string(), Some(ticket_id))
+        .await;
+    if call.connection.joined().remove(&ticket_id).is_none() {
+        return reply.send(Ok(Nothing {}));
+    }
+    let request = LeaveRequest {
+        socket: call.socket.clone(),
+        on_purpose: true,
+        reply: Some(reply),
+    };
+    call.app.follower.leave(ticket_id, request);
+    None
+}
+
+/// The connection ended.
+pub(super) async fn disconnected(app: &App, connection: &Connection, socket: &SocketRef<Adapter>) {
+    app.typing.stopped(app, &socket.id.to_string(), None).await;
+    let tickets: Vec<_> = connection
+        .joined()
+        .drain()
+        .map(|(ticket, _)| ticket)
+        .collect();
+    for ticket in tickets {
+        let request = LeaveRequest {
+            socket: socket.clone(),
+            on_purpose: false,
+            reply: None,
+        };
+        app.follower.leave(ticket, request);
+    }
+}

@@ -1,0 +1,60 @@
+//! A ticket's log, seen from the gateway: appending to it, reading it, bringing it back into Redis, following
+//! it for the sockets that are in it.
+
+pub mod append;
+pub mod follow;
+pub mod list;
+pub mod page;
+pub mod view;
+mod warm;
+
+use std::sync::Arc;
+
+use fred::clients::Client;
+use ticket_shared::stream::Keys;
+
+use crate::{script::Script, store::Store};
+
+/// The logs of all tickets. Cheap to clone.
+#[derive(Clone)]
+pub struct Tickets(Arc<Inner>);
+
+struct Inner {
+    redis: Client,
+    keys: Keys,
+    store: Store,
+    append: Script,
+    read: Script,
+    warm: Script,
+    loading: warm::Loading,
+}
+
+impl Tickets {
+    /// Logs under `keys` in `redis`, with `store` behind them.
+    pub fn new(redis: Client, keys: Keys, store: Store) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            keys,
+            store,
+            append: Script::new(include_str!("ticket/append.lua")),
+            read: Script::new(include_str!("ticket/read.lua")),
+            warm: Script::new(include_str!("ticket/warm.lua")),
+            loading: warm::Loading::default(),
+        }))
+    }
+
+    /// The names of the keys.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// The Redis client.
+    pub fn redis(&self) -> &Client {
+        &self.0.redis
+    }
+
+    /// MongoDB, as readers see it.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+}

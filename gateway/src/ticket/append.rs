@@ -1,0 +1,296 @@
+//! Appending to a ticket's log: the one way in which anything changes, for sockets and REST alike.
+
+use fred::types::Value;
+use serde_json::json;
+use ticket_shared::{
+    domain::{Agent, Message, Status, Ticket},
+    id::Id,
+    stream::{Actor, Base, Entry, Head, NewMessage, preview},
+};
+
+use super::{
+    Tickets,
+    view::{Part, parse_refusal},
+    warm::{fresh_epoch, message_field},
+};
+use crate::{error::Error, script::Items};
+
+/// A change of a ticket that is no message.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Set the status.
+    Status(Status),
+    /// Give it to somebody, or take it from everybody.
+    Assign(Option<Agent>),
+}
+
+/// What the caller takes the ticket for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// The newest `seq` that it saw, where the change depends on that.
+    pub seq: Option<u64>,
+    /// The caller only sees what users see.
+    pub as_user: bool,
+}
+
+/// What came of opening a ticket.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is new. The entry carries it.
+    New(Box<Entry>),
+    /// The same request had opened it before.
+    Before(Box<Ticket>),
+}
+
+/// What the script answered.
+enum Answer {
+    Done {
+        seq: u64,
+        at: i64,
+        frame: bytes::Bytes,
+    },
+    Repeat {
+        seq: u64,
+        frame: Option<bytes::Bytes>,
+    },
+    Stale(Ticket),
+    Exists(Ticket, Base),
+    Cold,
+}
+
+/// One call of the script, less the keys.
+struct Call {
+    op: &'static str,
+    /// The message to look for among those sent before.
+    known: Option<Id>,
+    expected: Expected,
+    change: String,
+    more: Vec<Value>,
+}
+
+impl Tickets {
+    /// Appends a message, or finds the first one where it was sent before; says which.
+    ///
+    /// # Errors
+    /// [`Error::TicketNotFound`], [`Error::Overloaded`], [`Error::Unavailable`]. After the last the message may
+    /// be in the log all the same; sending it again with its id is safe.
+    pub async fn send(&self, ticket: Id, message: NewMessage) -> Result<(Message, bool), Error> {
+        let call = Call {
+            op: "message",
+            known: Some(message.id),
+            expected: Expected::default(),
+            change: serde_json::to_string(&message)?,
+            more: vec![
+                if message.internal { "1" } else { "0" }.into(),
+                serde_json::to_string(&preview(&message))?.into(),
+            ],
+        };
+        let answer = match self.append(ticket, &call).await {
+            // The outcome is unknown. Under the same id a second try can't double it.
+            Err(Error::Unavailable { part: "redis", .. }) => self.append(ticket, &call).await?,
+            answer => answer?,
+        };
+        match answer {
+            Answer::Done { seq, at, .. } => Ok((message.at(ticket, seq, at), false)),
+            Answer::Repeat { seq, frame } => Ok((self.first(message.id, seq, frame).await?, true)),
+            _ => Err(Error::Internal("append: a message was refused".into())),
+        }
+    }
+
+    /// The message as it was first sent: from the live log, or from MongoDB.
+    async fn first(&self, id: Id, seq: u64, frame: Option<bytes::Bytes>) -> Result<Message, Error> {
+        if let Some(message) = frame
+            .map(|frame| Entry::decode(&frame))
+            .transpose()?
+            .and_then(|entry| entry.message())
+        {
+            return Ok(message);
+        }
+        match self.0.store.message(id).await? {
+            Some(message) => Ok(message),
+            None => Err(Error::Internal(format!(
+                "message {id} of seq {seq} is neither in the log nor stored"
+            ))),
+        }
+    }
+
+    /// Changes a ticket. The entry carries it as it is then.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where it is not at `expected`; otherwise as [`Tickets::send`], but with an unknown
+    /// outcome after [`Error::Unavailable`].
+    pub async fn change(
+        &self,
+        ticket: Id,
+        change: Change,
+        by: &Actor,
+        expected: Expected,
+    ) -> Result<Entry, Error> {
+        let call = match change {
+            Change::Status(to) => Call {
+                op: "status",
+                known: None,
+                expected,
+                change: json!({ "to": to, "by": by }).to_string(),
+                more: vec![to.as_str().into()],
+            },
+            Change::Assign(to) => {
+                let change = json!({ "to": to, "by": by }).to_string();
+                let (id, name) = to
+                    .map(|agent| (agent.agent_id, agent.agent_name))
+                    .unwrap_or_default();
+                Call {
+                    op: "assigned",
+                    known: None,
+                    expected,
+                    change,
+                    more: vec![id.into(), name.into()],
+                }
+            }
+        };
+        match self.append(ticket, &call).await? {
+            Answer::Done { frame, .. } => Ok(Entry::decode(&frame)?),
+            Answer::Stale(now) => Err(Error::Conflict(
+                "the ticket has changed meanwhile",
+                Box::new(now),
+            )),
+            _ => Err(Error::Internal(
+                "append: unexpected answer to a change".into(),
+            )),
+        }
+    }
+
+    /// Opens a ticket under an id of its own, or finds it where that was done before: `retried` says that the
+    /// id is derived from an idempotency key, so that this may be a repeat.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the same key came with another body; otherwise as [`Tickets::send`].
+    pub async fn open(
+        &self,
+        id: Id,
+        base: &Base,
+        head: &Head,
+        retried: bool,
+    ) -> Result<Opened, Error> {
+        if retried && let Some(before) = self.opened_before(id, base).await? {
+            return Ok(Opened::Before(Box::new(before)));
+        }
+        let by = base.user_id.clone().map(|id| Actor {
+            name: base.user_name.clone().unwrap_or_default(),
+            id,
+        });
+        let call = Call {
+            op: "created",
+            known: None,
+            expected: Expected::default(),
+            change: json!({ "by": by }).to_string(),
+            more: vec![
+                serde_json::to_string(base)?.into(),
+                serde_json::to_string(head)?.into(),
+            ],
+        };
+        match self.append(id, &call).await? {
+            Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
+            Answer::Exists(ticket, first) => {
+                same(ticket, &first, base).map(|ticket| Opened::Before(Box::new(ticket)))
+            }
+            _ => Err(Error::Internal(
+                "append: unexpected answer to a creation".into(),
+            )),
+        }
+    }
+
+    /// The ticket that an earlier request of the same key opened, if it has left Redis since. Where MongoDB
+    /// can't be asked, a new ticket matters more than a repeat that comes a day late.
+    async fn opened_before(&self, id: Id, base: &Base) -> Result<Option<Ticket>, Error> {
+        if let Some(view) = self.peek(id, Part::NONE).await? {
+            return same(view.ticket(id), &view.base, base).map(Some);
+        }
+        match self.0.store.ticket(id).await {
+            Ok(Some(stored)) => {
+                let ticket =
+                    ticket_shared::stream::ticket(id, &stored.base, &stored.head, &stored.numbers);
+                same(ticket, &stored.base, base).map(Some)
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                tracing::warn!(error = %error, "idempotency key not looked up, mongodb unreachable");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn append(&self, id: Id, call: &Call) -> Result<Answer, Error> {
+        for _ in 0..3 {
+            match self.append_once(id, call).await? {
+                Answer::Cold => self.warm(id).await?,
+                answer => return Ok(answer),
+            }
+        }
+        Err(Error::Internal(
+            "append: a warmed ticket is not in Redis".into(),
+        ))
+    }
+
+    async fn append_once(&self, id: Id, call: &Call) -> Result<Answer, Error> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(id);
+        let names = vec![
+            keys.state(id),
+            keys.log(id),
+            keys.idem(id),
+            keys.events(partition),
+            keys.dirty(partition),
+            keys.epoch(partition),
+        ];
+        let mut args: Vec<Value> = vec![
+            call.op.into(),
+            id.to_string().into(),
+            keys.live(id).into(),
+            fresh_epoch()?.into(),
+            call.known.map_or_else(|| "".into(), message_field),
+            call.expected
+                .seq
+                .map(|seq| seq.to_string())
+                .unwrap_or_default()
+                .into(),
+            if call.expected.as_user { "1" } else { "0" }.into(),
+            call.change.clone().into(),
+        ];
+        args.extend(call.more.iter().cloned());
+        let mut items = Items::of(self.0.append.call(&self.0.redis, names, args).await?);
+        match items.text().as_deref() {
+            Some("ok") => {
+                let (seq, _prev, at) = (items.number(), items.number(), items.number());
+                let _epoch = items.value();
+                let frame = items.bytes().unwrap_or_default();
+                Ok(Answer::Done {
+                    seq,
+                    at: i64::try_from(at).unwrap_or(0),
+                    frame,
+                })
+            }
+            Some("repeat") => Ok(Answer::Repeat {
+                seq: items.number(),
+                frame: items.bytes(),
+            }),
+            Some("stale") => Ok(Answer::Stale(parse_refusal(&mut items, id)?.0)),
+            Some("exists") => {
+                parse_refusal(&mut items, id).map(|(ticket, base)| Answer::Exists(ticket, base))
+            }
+            Some("cold") => Ok(Answer::Cold),
+            _ => Err(Error::Internal("append: unknown answer".into())),
+        }
+    }
+}
+
+/// The ticket, where the request that opened it said the same as this one.
+fn same(ticket: Ticket, first: &Base, now: &Base) -> Result<Ticket, Error> {
+    if first.fingerprint == now.fingerprint {
+        return Ok(ticket);
+    }
+    Err(Error::Conflict(
+        "the idempotency key was used with another body",
+        Box::new(ticket),
+    ))
+}

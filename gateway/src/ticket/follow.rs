@@ -1,0 +1,275 @@
+//! Following tickets for the sockets that are in them.
+//!
+//! A gateway subscribes to a ticket's channel while somebody is in it. What comes is handed to the ticket's
+//! own task, which emits entries in the order of `seq` and reads the log where it sees a hole. Subscriptions
+//! are made and ended by one task, in the order in which they were wanted, and made again after every
+//! reconnect, because fred does not.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use fred::{
+    clients::SubscriberClient,
+    interfaces::{ClientLike, EventInterface},
+    types::Value,
+};
+use ticket_shared::{
+    event::{Joined, Nothing},
+    id::Id,
+    lifecycle::Lifecycle,
+};
+use tokio::sync::{
+    broadcast::error::RecvError,
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
+
+mod room;
+mod subscribe;
+
+pub use room::{JoinRequest, LeaveRequest, Outcome, TYPING, changed, side_room};
+
+use subscribe::Wish;
+
+use super::Tickets;
+use crate::{adapter::Adapter, error::Error, metrics::Metrics, presence::Presence};
+
+/// The Socket.IO server, with the product's adapter.
+pub type Io = socketioxide::SocketIo<Adapter>;
+
+/// How much may wait for one ticket's task. What comes beyond is read from the log later.
+const QUEUE: usize = 1_024;
+
+/// What a ticket's task is told.
+enum Command {
+    /// Something came over the channel.
+    Frame(Bytes),
+    /// Something may have been missed.
+    CatchUp,
+    /// A socket comes in.
+    Join(Box<JoinRequest>),
+    /// A socket leaves.
+    Leave(LeaveRequest),
+    /// The process stops: everybody's connection ends.
+    Release(oneshot::Sender<()>),
+}
+
+/// The tickets that this gateway follows. Cheap to clone.
+#[derive(Clone)]
+pub struct Follower(Arc<Inner>);
+
+struct Inner {
+    rooms: Mutex<HashMap<Id, Handle>>,
+    wishes: mpsc::UnboundedSender<Wish>,
+    shared: Shared,
+    /// The connection of the channels, and whether every subscription was made on it.
+    client: SubscriberClient,
+    renewed: AtomicBool,
+}
+
+/// What every ticket's task works with.
+#[derive(Clone)]
+struct Shared {
+    tickets: Tickets,
+    presence: Arc<Presence>,
+    io: Io,
+    life: Lifecycle,
+    metrics: Metrics,
+}
+
+struct Handle {
+    queue: mpsc::Sender<Command>,
+    /// The queue was full: the task must read the log.
+    missed: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Starts following over `client`, which is not connected yet.
+    pub fn start(
+        client: SubscriberClient,
+        tickets: Tickets,
+        presence: Arc<Presence>,
+        io: Io,
+        life: &Lifecycle,
+        metrics: Metrics,
+    ) -> Self {
+        let (wishes, wish_list) = mpsc::unbounded_channel();
+        let shared = Shared {
+            tickets,
+            presence,
+            io,
+            life: life.clone(),
+            metrics,
+        };
+        let rooms = Mutex::new(HashMap::new());
+        let follower = Self(Arc::new(Inner {
+            rooms,
+            wishes,
+            shared,
+            client,
+            renewed: AtomicBool::new(false),
+        }));
+        life.spawn_vital("ticket channels", follower.clone().route(life.clone()));
+        life.spawn_vital("ticket reconnects", follower.clone().watch(life.clone()));
+        life.spawn_vital(
+            "ticket subscriptions",
+            follower.clone().subscribe(wish_list, life.clone()),
+        );
+        follower
+    }
+
+    /// Lets a socket into a ticket, and answers it: by the ticket's task, so that the answer comes before any
+    /// event that is not part of it.
+    pub fn join(&self, ticket: Id, request: JoinRequest) {
+        let mut rooms = self.rooms();
+        let handle = rooms.entry(ticket).or_insert_with(|| self.begin(ticket));
+        if let Err(
+            TrySendError::Full(Command::Join(request))
+            | TrySendError::Closed(Command::Join(request)),
+        ) = handle.queue.try_send(Command::Join(Box::new(request)))
+        {
+            let error = Error::Overloaded("too many are joining this ticket");
+            let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
+        }
+    }
+
+    /// Lets a socket out of a ticket, and answers it where it asked.
+    pub fn leave(&self, ticket: Id, request: LeaveRequest) {
+        let queue = self.rooms().get(&ticket).map(|handle| handle.queue.clone());
+        let unsent = match queue {
+            Some(queue) => queue
+                .try_send(Command::Leave(request))
+                .err()
+                .map(TrySendError::into_inner),
+            None => Some(Command::Leave(request)),
+        };
+        // Nobody follows the ticket here, or its queue is full. A socket that is gone is found by the next
+        // heartbeat; one that asked may ask again.
+        if let Some(Command::Leave(LeaveRequest {
+            reply: Some(reply), ..
+        })) = unsent
+        {
+            reply.send::<Nothing>(Err(Error::Overloaded("too much waits for this ticket")));
+        }
+    }
+
+    /// Ends the leases of everybody here, because the process stops. Those who come back elsewhere within the
+    /// grace were never away.
+    pub async fn release(&self) {
+        let queues: Vec<_> = self
+            .rooms()
+            .values()
+            .map(|handle| handle.queue.clone())
+            .collect();
+        let mut released = Vec::new();
+        for queue in queues {
+            let (done, finished) = oneshot::channel();
+            // A task that has ended has nobody in it.
+            if queue.send(Command::Release(done)).await.is_ok() {
+                released.push(finished);
+            }
+        }
+        for finished in released {
+            let _ = finished.await;
+        }
+    }
+
+    /// Whether the channels' connection is up and every subscription was made again.
+    pub fn hears(&self) -> bool {
+        self.0.client.is_connected() && self.0.renewed.load(Ordering::Acquire)
+    }
+
+    /// How many tickets are followed.
+    pub fn followed(&self) -> usize {
+        self.rooms().len()
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<Id, Handle>> {
+        self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a ticket's task. Called with the table locked, so that the wish to subscribe stands behind an
+    /// earlier one to unsubscribe.
+    fn begin(&self, ticket: Id) -> Handle {
+        let (queue, commands) = mpsc::channel(QUEUE);
+        let missed = Arc::new(AtomicBool::new(false));
+        let (done, subscribed) = oneshot::channel();
+        // The receiver lives as long as the process.
+        let _ = self.0.wishes.send(Wish::Subscribe(ticket, done));
+        let room = room::Room::new(ticket, self.0.shared.clone(), Arc::clone(&missed));
+        self.0
+            .shared
+            .life
+            .spawn(room.run(self.clone(), commands, subscribed));
+        Handle { queue, missed }
+    }
+
+    /// Ends following a ticket if nothing waits for it. Nothing can come in between: joins need the table.
+    fn end(&self, ticket: Id, commands: &mpsc::Receiver<Command>) -> bool {
+        let mut rooms = self.rooms();
+        if !commands.is_empty() {
+            return false;
+        }
+        rooms.remove(&ticket);
+        let _ = self.0.wishes.send(Wish::Unsubscribe(ticket));
+        true
+    }
+
+    /// Tells every ticket's task to read the log.
+    fn catch_up_all(&self) {
+        for handle in self.rooms().values() {
+            handle.missed.store(true, Ordering::Release);
+            // Full: the flag is seen when the queue moves.
+            let _ = handle.queue.try_send(Command::CatchUp);
+        }
+    }
+
+    /// Hands what comes over the channels to the tickets' tasks.
+    async fn route(self, life: Lifecycle) {
+        let mut messages = self.0.client.message_rx();
+        loop {
+            let message = tokio::select! {
+                () = life.stopping().cancelled() => return,
+                message = messages.recv() => message,
+            };
+            match message {
+                Ok(message) => {
+                    let Some(ticket) = self
+                        .0
+                        .shared
+                        .tickets
+                        .keys()
+                        .ticket_of_channel(&message.channel)
+                    else {
+                        continue;
+                    };
+                    let frame = match message.value {
+                        Value::String(text) => text.into_inner(),
+                        Value::Bytes(bytes) => bytes,
+                        _ => continue,
+                    };
+                    if let Some(handle) = self.rooms().get(&ticket)
+                        && handle.queue.try_send(Command::Frame(frame)).is_err()
+                    {
+                        handle.missed.store(true, Ordering::Release);
+                    }
+                }
+                Err(RecvError::Lagged(lost)) => {
+                    tracing::warn!(
+                        messages.lost = lost,
+                        "ticket channels lagged, reading the logs"
+                    );
+                    self.0.shared.metrics.lagged.inc_by(lost);
+                    self.catch_up_all();
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}

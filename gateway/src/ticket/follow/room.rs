@@ -1,0 +1,258 @@
+//! One followed ticket: the task that lets sockets in and out and emits to them, in order.
+//!
+//! Everything that the sockets of this gateway see of the ticket goes through this one task. So a socket's
+//! join answer and the events after it fit together without a gap or a repeat: the log is read, the socket is
+//! put into the room and answered, and only then comes the next entry.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use socketioxide::extract::SocketRef;
+use ticket_shared::{
+    domain::Person,
+    event::{ErrorCode, Joined, Nothing},
+    id::Id,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+mod catch_up;
+mod emit;
+mod join;
+
+pub use emit::{TYPING, changed, side_room};
+
+use super::{Command, Follower, Shared};
+use crate::{
+    adapter::Adapter,
+    error::Error,
+    presence::{BEAT, GRACE, Lease},
+    socket::Reply,
+};
+
+/// How long a ticket is followed after its last socket left: past the grace of that socket's person.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A socket that wants in.
+pub struct JoinRequest {
+    /// The socket.
+    pub socket: SocketRef<Adapter>,
+    /// Who it says it is.
+    pub person: Person,
+    /// The last `seq` that it saw, and the epoch, where it comes back.
+    pub since: Option<(u64, Option<String>)>,
+    /// Answers the client. Done by the ticket's task, so that no event comes before the answer.
+    pub reply: Reply,
+    /// Tells the socket's own task how it went, once it is answered.
+    pub done: oneshot::Sender<Outcome>,
+}
+
+/// A socket that leaves.
+pub struct LeaveRequest {
+    /// The socket.
+    pub socket: SocketRef<Adapter>,
+    /// The person said so; else the connection ended.
+    pub on_purpose: bool,
+    /// Answers the client, where it asked.
+    pub reply: Option<Reply>,
+}
+
+/// How a join went: the code of the error where it failed.
+pub type Outcome = Option<ErrorCode>;
+
+/// The task's state.
+pub(super) struct Room {
+    ticket: Id,
+    shared: Shared,
+    missed: Arc<AtomicBool>,
+    /// Everybody of this gateway, by socket.
+    members: HashMap<String, Member>,
+    /// What the members have seen; nothing before the first of them came.
+    seen: Option<Seen>,
+    /// Who types, until when.
+    typing: HashMap<String, (String, Instant)>,
+    next_beat: Instant,
+    /// When to look whether somebody's grace is over.
+    sweep_at: Option<Instant>,
+    /// When to stop following.
+    end_at: Option<Instant>,
+}
+
+struct Member {
+    socket: SocketRef<Adapter>,
+    lease: Lease,
+}
+
+struct Seen {
+    seq: u64,
+    epoch: String,
+}
+
+impl Room {
+    pub(super) fn new(ticket: Id, shared: Shared, missed: Arc<AtomicBool>) -> Self {
+        // Spread by id, so that thousands of tickets do not beat at once.
+        let spread =
+            u64::from(ticket.bytes()[11]) * u64::try_from(BEAT.as_millis()).unwrap_or(0) / 256;
+        Self {
+            ticket,
+            shared,
+            missed,
+            members: HashMap::new(),
+            seen: None,
+            typing: HashMap::new(),
+            next_beat: Instant::now() + Duration::from_millis(spread),
+            sweep_at: None,
+            end_at: Some(Instant::now() + LINGER),
+        }
+    }
+
+    /// Runs until nobody is left.
+    pub(super) async fn run(
+        mut self,
+        follower: Follower,
+        mut commands: mpsc::Receiver<Command>,
+        subscribed: oneshot::Receiver<Result<(), Error>>,
+    ) {
+        self.shared.metrics.followed.inc();
+        let mut trouble = match subscribed.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            // The subscribing task is gone: the process is stopping.
+            Err(_) => return,
+        };
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                () = sleep_until(self.next_timer()) => {
+                    self.timers().await;
+                    if self.end_at.is_some_and(|end| end <= Instant::now()) && follower.end(self.ticket, &commands) {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let Some(command) = command else { break };
+            match (command, trouble.take()) {
+                (Command::Join(request), Some(error)) => {
+                    // Not subscribed: end at once, so that the next join tries again.
+                    let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
+                    self.end_at = Some(Instant::now());
+                }
+                (command, _) => self.obey(command).await,
+            }
+            if self.missed.swap(false, Ordering::AcqRel) {
+                self.catch_up().await;
+            }
+        }
+        self.shared.metrics.followed.dec();
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Frame(frame) => self.frame(&frame).await,
+            Command::CatchUp => {}
+            Command::Join(request) => self.join(*request).await,
+            Command::Leave(request) => self.leave(request).await,
+            Command::Release(done) => {
+                let sockets: Vec<_> = self
+                    .members
+                    .values()
+                    .map(|member| member.socket.clone())
+                    .collect();
+                for socket in sockets {
+                    self.leave(LeaveRequest {
+                        socket,
+                        on_purpose: false,
+                        reply: None,
+                    })
+                    .await;
+                }
+                // Whoever asked may have given up waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let typing = self.typing.values().map(|(_, until)| *until);
+        let others = [Some(self.next_beat), self.sweep_at, self.end_at];
+        typing
+            .chain(others.into_iter().flatten())
+            .min()
+            .unwrap_or(self.next_beat)
+    }
+
+    async fn timers(&mut self) {
+        let now = Instant::now();
+        self.end_typing(|until| until <= now).await;
+        let sweep = self.sweep_at.is_some_and(|at| at <= now);
+        let beat = self.next_beat <= now;
+        if sweep {
+            self.sweep_at = None;
+        }
+        if beat {
+            self.next_beat = now + BEAT;
+            // Sockets whose end nobody told us of.
+            let gone: Vec<_> = self
+                .members
+                .values()
+                .filter(|m| !m.socket.connected())
+                .map(|m| m.socket.clone())
+                .collect();
+            for socket in gone {
+                self.leave(LeaveRequest {
+                    socket,
+                    on_purpose: false,
+                    reply: None,
+                })
+                .await;
+            }
+        }
+        if sweep || beat {
+            let leases = self.members.values().map(|member| &member.lease);
+            if let Err(error) = self.shared.presence.beat(self.ticket, leases).await {
+                tracing::debug!(error = %error, "presence not renewed");
+            }
+        }
+        if beat && !self.members.is_empty() {
+            self.catch_up().await;
+        }
+    }
+
+    /// Lets a socket out.
+    async fn leave(&mut self, request: LeaveRequest) {
+        let LeaveRequest {
+            socket,
+            on_purpose,
+            reply,
+        } = request;
+        if let Some(member) = self.members.remove(&socket.id.to_string()) {
+            let lease = member.lease;
+            let left = if on_purpose {
+                socket.leave(emit::rooms_of(self.ticket, &lease.person));
+                self.shared.presence.leave(self.ticket, &lease).await
+            } else {
+                self.sweep_at = Some(Instant::now() + GRACE + Duration::from_millis(50));
+                self.shared.presence.disconnected(self.ticket, &lease).await
+            };
+            if let Err(error) = left {
+                // The lease runs out by itself.
+                tracing::debug!(error = %error, "presence not told of a socket that left");
+            }
+            if self.members.is_empty() {
+                self.end_at = Some(Instant::now() + LINGER);
+            }
+        }
+        if let Some(reply) = reply {
+            reply.send(Ok(Nothing {}));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Integration tests of the gateway, against the servers of `REDIS_URL` and `MONGO_URI`.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should panic")]
+
+mod adapter;
+mod presence;
+mod store;
+mod tickets;
+mod world;

@@ -1,0 +1,138 @@
+//! A world for one test: a prefix in Redis and a database of its own, both gone when the test ends.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, KeysInterface},
+    types::{Value, scan::Scanner},
+};
+use futures::{FutureExt, TryStreamExt};
+use mongodb::Database;
+use ticket_gateway::{store::Store, ticket::Tickets};
+use ticket_shared::{
+    config::Secret,
+    id::Id,
+    lifecycle::Lifecycle,
+    redis,
+    stream::{Keys, NewMessage},
+};
+
+/// How long anything may take before the test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Where one test happens.
+pub(crate) struct World {
+    pub(crate) keys: Keys,
+    pub(crate) redis: Client,
+    pub(crate) database: Database,
+    pub(crate) tickets: Tickets,
+    life: Lifecycle,
+}
+
+/// Runs a test in a world of its own, and removes that also where the test fails.
+pub(crate) async fn in_world<F: Future<Output = ()>>(test: impl FnOnce(std::rc::Rc<World>) -> F) {
+    let world = std::rc::Rc::new(World::new().await);
+    let outcome = AssertUnwindSafe(test(world.clone())).catch_unwind().await;
+    world.remove().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn address(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} must name a server that the tests may use"))
+}
+
+impl World {
+    async fn new() -> Self {
+        let name = format!("test-{}", Id::fresh().unwrap());
+        let uri = address("MONGO_URI");
+        let (scheme, rest) = uri.split_once("://").unwrap();
+        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let hosts = place.split('/').next().unwrap_or(place);
+        let uri = format!("{scheme}://{hosts}/{name}?{options}");
+        let database = mongodb::Client::with_uri_str(&uri)
+            .await
+            .unwrap()
+            .database(&name);
+        let life = Lifecycle::default();
+        let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE)
+            .await
+            .unwrap();
+        let redis = redis::client(&Secret::new(address("REDIS_URL"))).unwrap();
+        redis.init().await.unwrap();
+        let keys = Keys::new(&name, 4);
+        let tickets = Tickets::new(redis.clone(), keys.clone(), store);
+        Self {
+            keys,
+            redis,
+            database,
+            tickets,
+            life,
+        }
+    }
+
+    async fn remove(&self) {
+        let pattern = format!("{}:*", self.keys.prefix());
+        let found: Vec<Vec<fred::types::Key>> = self
+            .redis
+            .scan(pattern, Some(500), None)
+            .map_ok(|mut page| page.take_results().unwrap_or_default())
+            .try_collect()
+            .await
+            .unwrap();
+        for key in found.into_iter().flatten() {
+            let _: i64 = self.redis.del(key).await.unwrap();
+        }
+        self.database.drop().await.unwrap();
+        let _: () = self.redis.quit().await.unwrap();
+        assert!(
+            self.life.shutdown(DEADLINE).await,
+            "an operation is still running"
+        );
+    }
+
+    /// One field of a ticket's hot state.
+    pub(crate) async fn state(&self, ticket: Id, field: &str) -> Option<String> {
+        use fred::interfaces::HashesInterface;
+        let value: Value = self
+            .redis
+            .hget(self.keys.state(ticket), field)
+            .await
+            .unwrap();
+        value.as_string()
+    }
+
+    /// What stands in the stream of a ticket's partition.
+    pub(crate) async fn owed(&self, ticket: Id) -> Vec<ticket_shared::stream::Entry> {
+        use fred::interfaces::StreamsInterface;
+        let key = self.keys.events(self.keys.partition(ticket));
+        let entries: Vec<(String, std::collections::HashMap<String, String>)> =
+            self.redis.xrange(key, "-", "+", None).await.unwrap();
+        entries
+            .into_iter()
+            .map(|(_, fields)| {
+                ticket_shared::stream::Entry::decode(fields["d"].as_bytes()).unwrap()
+            })
+            .collect()
+    }
+}
+
+/// A message of a customer, under a client id where one is given.
+pub(crate) fn message(ticket: Id, content: &str, client_id: Option<&str>) -> NewMessage {
+    let id = client_id.map_or_else(
+        || Id::fresh().unwrap(),
+        |client_id| Id::of_message(ticket, "u1", client_id),
+    );
+    NewMessage {
+        id,
+        sender_id: "u1".into(),
+        sender_type: ticket_shared::domain::UserType::User,
+        sender_name: "سارة".into(),
+        content: content.into(),
+        internal: false,
+        client_message_id: client_id.map(Into::into),
+    }
+}
