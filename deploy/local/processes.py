@@ -47,10 +47,14 @@ def end_with_parent() -> None:
 
 
 class Children:
-    """The processes that were started, ended in reverse order on leaving the `with` block."""
+    """The processes that were started, ended on leaving the `with` block.
+
+    Those of one stage end together, the stages one after another, the latest first.
+    """
 
     def __init__(self):
         self._started: list[tuple[str, subprocess.Popen]] = []
+        self._stage: dict[int, int] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -60,7 +64,7 @@ class Children:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self, name: str, argv: list, **options) -> subprocess.Popen:
+    def start(self, name: str, argv: list, stage: int = 0, **options) -> subprocess.Popen:
         """Starts a child. `options` are those of `Popen`."""
         options.setdefault("stdin", subprocess.DEVNULL)
         with self._lock:
@@ -73,6 +77,7 @@ class Children:
                 **options,
             )
             self._started.append((name, child))
+            self._stage[child.pid] = stage
         return child
 
     def ended(self) -> tuple[str, int] | None:
@@ -93,15 +98,19 @@ class Children:
         with self._lock:
             self._closed = True
             started, self._started = self._started, []
-        for _, child in reversed(started):
-            _signal(child, signal.SIGTERM)
-            try:
-                child.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                pass
-            # Also what the child left behind in its group.
-            _signal(child, signal.SIGKILL)
-            child.wait()
+        for stage in sorted(set(self._stage.values()), reverse=True):
+            children = [child for _, child in started if self._stage[child.pid] == stage]
+            for child in children:
+                _signal(child, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE
+            for child in children:
+                try:
+                    child.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    pass
+                # Also what the child left behind in its group.
+                _signal(child, signal.SIGKILL)
+                child.wait()
 
 
 def _signal(child: subprocess.Popen, number: int) -> None:

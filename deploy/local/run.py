@@ -24,11 +24,13 @@ COLOURS = {"gateway-1": 36, "gateway-2": 35, "worker": 33}
 
 @dataclass
 class Process:
-    """One of the product's processes: its name, program, and ports by setting."""
+    """One of the product's processes: its name, program, and port for operators."""
 
     name: str
     program: str
     ops: int
+    # Later ones end first: clients are sent away before the worker persists the last, and then the servers go.
+    stage: int
     environment: dict = field(default_factory=dict)
 
 
@@ -48,7 +50,7 @@ def main() -> int:
                 wait_ready(process, children, logs)
             introduce(gateways, demo_ticket(gateways[0]))
             logs.follow()
-            return watch(children, logs)
+            return watch(children)
         except Stopped:
             print("\nStopping.", flush=True)
             children.stop()
@@ -74,10 +76,10 @@ def plan() -> tuple[list[Process], Process]:
             raise Failure(f"{name} and {same[0]} are both {number}; choose different ports")
         processes.check_free(number, name)
     gateways = [
-        Process("gateway-1", "ticket-gateway", ports["OPS_PORT"], {"PORT": ports["PORT"]}),
-        Process("gateway-2", "ticket-gateway", ports["OPS_PORT2"], {"PORT": ports["PORT2"]}),
+        Process("gateway-1", "ticket-gateway", ports["OPS_PORT"], 2, {"PORT": ports["PORT"]}),
+        Process("gateway-2", "ticket-gateway", ports["OPS_PORT2"], 2, {"PORT": ports["PORT2"]}),
     ]
-    return gateways, Process("worker", "ticket-worker", ports["WORKER_OPS_PORT"])
+    return gateways, Process("worker", "ticket-worker", ports["WORKER_OPS_PORT"], 1)
 
 
 def build(task: tasks.Task) -> None:
@@ -109,6 +111,10 @@ def start(process: Process, addresses: dict, children: Children, logs: "Logs") -
     environment = {
         **os.environ,
         "LOG_FORMAT": settings.setting("LOG_FORMAT") or "pretty",
+        # The way of each message, from the gateway that took it to the worker that stored it.
+        "LOG": settings.setting("LOG") or "info,ticket_gateway=debug,ticket_worker=debug",
+        # Nobody has to be sent elsewhere here, so Ctrl-C need not wait for it.
+        "DRAIN_MS": settings.setting("DRAIN_MS") or "200",
         **addresses,
         **{name: str(value) for name, value in process.environment.items()},
         "OPS_PORT": str(process.ops),
@@ -116,6 +122,7 @@ def start(process: Process, addresses: dict, children: Children, logs: "Logs") -
     child = children.start(
         process.name,
         [TARGET / "debug" / process.program],
+        stage=process.stage,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -244,7 +251,7 @@ class Logs:
             print(f"{name:9} | {tasks.ANSI.sub('', line)}", flush=True)
 
 
-def watch(children: Children, logs: Logs) -> int:
+def watch(children: Children) -> int:
     """Waits until a process dies, which ends the others."""
     while True:
         died = children.ended()
@@ -253,7 +260,9 @@ def watch(children: Children, logs: Logs) -> int:
             time.sleep(0.5)
             name, code = died
             log = LOCAL / "run" / f"{name}.log"
-            raise Failure(f"{name} {processes.how_ended(code)}{processes.tail(log)}. Stopping the others.")
+            print(f"error: {name} {processes.how_ended(code)}{processes.tail(log)}", file=sys.stderr)
+            print("Stopping the others.", flush=True)
+            return 1
         time.sleep(0.2)
 
 
