@@ -101,8 +101,8 @@ impl App {
             .with_stream_buffer(16_384);
         let (layer, io) = SocketIo::builder()
             .max_buffer_size(SEND_BUFFER)
-            .max_payload(limits::FRAME as u64)
-            // A frame over the limit ends the connection; room for the answer `payload_too_large` up to twice.
+            // What is beyond these ends the connection; up to twice the limit is answered `payload_too_large`.
+            .max_payload(2 * limits::FRAME as u64)
             .ws_max_message_size(2 * limits::FRAME)
             .ws_max_frame_size(2 * limits::FRAME)
             .connect_timeout(Duration::from_secs(10))

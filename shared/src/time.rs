@@ -12,9 +12,8 @@ pub struct Time(pub i64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What can't be shown is shown as the nearest time that can: an error here would be a panic.
-        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
-        let shown = self.0.clamp(first.as_millisecond(), last.as_millisecond());
+        // What RFC 3339 can't show is shown as the nearest time that it can: an error here would be a panic.
+        let shown = self.0.clamp(-62_135_596_800_000, 253_402_207_200_000);
         let time = jiff::Timestamp::from_millisecond(shown).map_err(|_| fmt::Error)?;
         write!(f, "{time:.3}")
     }
@@ -46,7 +45,7 @@ mod tests {
             "2025-11-23T01:25:16.007Z"
         );
         assert!(Time(i64::MAX).to_string().starts_with("9999-12-3"));
-        assert!(Time(i64::MIN).to_string().ends_with('Z'));
+        assert_eq!(Time(i64::MIN).to_string(), "0001-01-01T00:00:00.000Z");
         let back: Time = serde_json::from_str("\"2025-11-23T04:25:16.007+03:00\"").unwrap();
         assert_eq!(back, Time(1_763_861_116_007));
     }

@@ -4,6 +4,8 @@
 
 mod adapter;
 mod presence;
+mod server;
 mod store;
 mod tickets;
+mod trouble;
 mod world;

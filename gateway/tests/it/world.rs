@@ -1,6 +1,6 @@
 //! A world for one test: a prefix in Redis and a database of its own, both gone when the test ends.
 
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
 use fred::{
     clients::Client,
@@ -31,8 +31,16 @@ pub(crate) struct World {
 }
 
 /// Runs a test in a world of its own, and removes that also where the test fails.
-pub(crate) async fn in_world<F: Future<Output = ()>>(test: impl FnOnce(std::rc::Rc<World>) -> F) {
-    let world = std::rc::Rc::new(World::new().await);
+pub(crate) async fn in_world<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
+    in_world_on(&Secret::new(address("REDIS_URL")), test).await;
+}
+
+/// The same, on a Redis of its own.
+pub(crate) async fn in_world_on<F: Future<Output = ()>>(
+    redis: &Secret,
+    test: impl FnOnce(Rc<World>) -> F,
+) {
+    let world = Rc::new(World::new(redis).await);
     let outcome = AssertUnwindSafe(test(world.clone())).catch_unwind().await;
     world.remove().await;
     if let Err(panic) = outcome {
@@ -46,7 +54,7 @@ fn address(variable: &str) -> String {
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn new(redis: &Secret) -> Self {
         let name = format!("test-{}", Id::fresh().unwrap());
         let uri = address("MONGO_URI");
         let (scheme, rest) = uri.split_once("://").unwrap();
@@ -61,7 +69,7 @@ impl World {
         let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE)
             .await
             .unwrap();
-        let redis = redis::client(&Secret::new(address("REDIS_URL"))).unwrap();
+        let redis = redis::client(redis).unwrap();
         redis.init().await.unwrap();
         let keys = Keys::new(&name, 4);
         let tickets = Tickets::new(redis.clone(), keys.clone(), store);

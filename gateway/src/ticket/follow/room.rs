@@ -121,13 +121,13 @@ impl Room {
         mut commands: mpsc::Receiver<Command>,
         subscribed: oneshot::Receiver<Result<(), Error>>,
     ) {
-        self.shared.metrics.followed.inc();
-        let mut trouble = match subscribed.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
+        match subscribed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Self::refuse(error, &follower, self.ticket, commands).await,
             // The subscribing task is gone: the process is stopping.
             Err(_) => return,
-        };
+        }
+        self.shared.metrics.followed.inc();
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
@@ -140,19 +140,32 @@ impl Room {
                 }
             };
             let Some(command) = command else { break };
-            match (command, trouble.take()) {
-                (Command::Join(request), Some(error)) => {
-                    // Not subscribed: end at once, so that the next join tries again.
-                    let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
-                    self.end_at = Some(Instant::now());
-                }
-                (command, _) => self.obey(command).await,
-            }
+            self.obey(command).await;
             if self.missed.swap(false, Ordering::AcqRel) {
                 self.catch_up().await;
             }
         }
         self.shared.metrics.followed.dec();
+    }
+
+    /// Without a subscription nobody gets in. The next one who asks begins anew.
+    async fn refuse(
+        error: Error,
+        follower: &Follower,
+        ticket: Id,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let reason = error.to_string();
+        while !follower.end(ticket, &commands) {
+            // Not empty, so this does not wait.
+            if let Some(Command::Join(request)) = commands.recv().await {
+                let error = Error::Unavailable {
+                    part: "redis",
+                    reason: reason.clone(),
+                };
+                let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
+            }
+        }
     }
 
     async fn obey(&mut self, command: Command) {

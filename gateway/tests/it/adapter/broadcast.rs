@@ -1,6 +1,6 @@
 //! Two Socket.IO servers on the adapter, with clients that poll.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use axum::Router;
 use socketioxide::{SocketIo, extract::SocketRef};
@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{PATIENCE, Server, driver, redis_url, unique, until};
+use super::{AT_ONCE, PATIENCE, Server, driver, redis_url, unique, until};
 
 /// One gateway, as far as this test goes: every client is in the room `queue`.
 struct Gateway {
@@ -117,7 +117,7 @@ async fn without_redis_a_broadcast_reaches_the_room_on_its_own_gateway() {
     let gateway = Gateway::new(lone, "test", &life).await;
     let client = gateway.client().await;
     let emitted = gateway.io.to("queue").emit("hello", "you");
-    let emitted = tokio::time::timeout(Duration::from_millis(50), emitted).await;
+    let emitted = tokio::time::timeout(AT_ONCE, emitted).await;
     emitted.expect("waited for Redis").unwrap();
     assert_eq!(gateway.receive(&client, "42").await, r#"42["hello","you"]"#);
     assert_eq!(gateway.io.fetch_sockets().await.unwrap().len(), 1);

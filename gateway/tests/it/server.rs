@@ -6,9 +6,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use ticket_shared::config::Secret;
+use ticket_shared::{config::Secret, id::Id};
 
-use super::unique;
+/// A name that no other test uses.
+pub(crate) fn unique(name: &str) -> String {
+    format!("test-{name}-{}", Id::fresh().unwrap())
+}
 
 /// A server that may or may not run.
 pub(crate) struct Server {
