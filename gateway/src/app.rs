@@ -17,6 +17,7 @@ use ticket_shared::{
     config::BadSetting,
     domain::limits,
     event::{ServerDraining, server},
+    id::Id,
     lifecycle::Lifecycle,
     redis::{self, hot_path},
     stream::Keys,
@@ -72,13 +73,14 @@ pub struct Health {
 }
 
 impl App {
-    /// A gateway with these settings, and the layer that takes its Socket.IO requests. Redis and MongoDB need not
+    /// The gateway of that id with these settings, and the layer that takes its Socket.IO requests. Redis and MongoDB need not
     /// be there yet.
     ///
     /// # Errors
     /// The setting that is wrong.
     pub async fn new(
         config: &Config,
+        gateway: Id,
         life: Lifecycle,
     ) -> Result<(Arc<Self>, SocketIoLayer<Adapter>), BadSetting> {
         let (metrics, driver_metrics) = (Metrics::default(), DriverMetrics::default());
@@ -119,6 +121,7 @@ impl App {
             io.clone(),
             &life,
             metrics.clone(),
+            gateway,
         );
         channels.connect();
         let app = Self {

@@ -19,7 +19,7 @@ pub mod ticket;
 
 use std::time::Duration;
 
-use ticket_shared::{config::BadSetting, lifecycle::Lifecycle};
+use ticket_shared::{config::BadSetting, id::Id, lifecycle::Lifecycle};
 use tokio::net::TcpListener;
 
 use crate::{app::App, config::Config};
@@ -46,6 +46,9 @@ pub enum RunError {
     /// A part of the process ended.
     #[error(transparent)]
     Died(#[from] ticket_shared::lifecycle::TaskDied),
+    /// The system has no random numbers to give.
+    #[error("no random numbers: {0}")]
+    Random(#[from] std::io::Error),
     /// The Socket.IO server could not be set up.
     #[error("socket.io: {0}")]
     SocketIo(String),
@@ -62,7 +65,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     );
     tracing::info!(port = port(&public), ops.port = port(&ops), "listening");
     tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
-    let (app, layer) = App::new(&config, life.clone()).await?;
+    let (app, layer) = App::new(&config, Id::fresh()?, life.clone()).await?;
     socket::listen(app.clone())
         .await
         .map_err(|error| RunError::SocketIo(error.to_string()))?;

@@ -16,6 +16,10 @@ pub struct Metrics {
     pub followed: Gauge,
     /// Holes that were seen in a ticket's channel and filled from its log.
     pub holes: Counter,
+    /// Times that this gateway ceased to hear itself.
+    pub deaf: Counter,
+    /// Entries that Redis had given out and lost. Must stay 0.
+    pub lost: Counter,
     /// Messages that the channels' connection dropped because they came too fast; filled from the logs.
     pub lagged: Counter,
     /// Deliveries that did not fit into a socket's send buffer.
@@ -47,6 +51,16 @@ impl Metrics {
             "channel_lagged",
             "Channel messages dropped, filled from the logs",
             self.lagged.clone(),
+        );
+        registry.register(
+            "deaf",
+            "Times that this gateway ceased to hear itself",
+            self.deaf.clone(),
+        );
+        registry.register(
+            "lost_entries",
+            "Entries that Redis gave out and lost",
+            self.lost.clone(),
         );
         registry.register(
             "undelivered",

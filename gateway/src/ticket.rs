@@ -2,6 +2,7 @@
 //! it for the sockets that are in it.
 
 pub mod append;
+pub mod epoch;
 pub mod follow;
 pub mod list;
 pub mod page;

@@ -44,10 +44,16 @@ if expected ~= '' then
   if at ~= seq and not (as_user == '1' and at == pub) then return snapshot('stale') end
 end
 
-local epoch = redis.call('GET', KEYS[6])
-if not epoch then
-  epoch = fresh
-  redis.call('SET', KEYS[6], epoch)
+-- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
+-- before, and so begins another. A server that came back under a new id with the files that it had goes on.
+local e = redis.call('HMGET', KEYS[6], 'epoch', 'line')
+local info = redis.call('INFO', 'replication')
+local line = string.match(info, 'master_replid:(%x+)')
+local epoch = e[1]
+if line ~= e[2] then
+  local before = string.match(info, 'master_replid2:(%x+)')
+  if not epoch or (before and string.find(before, '[^0]')) then epoch = fresh end
+  redis.call('HSET', KEYS[6], 'epoch', epoch, 'line', line)
 end
 
 -- The clock is Redis', and never runs backwards within a ticket.

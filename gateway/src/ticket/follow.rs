@@ -14,11 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fred::{
-    clients::SubscriberClient,
-    interfaces::{ClientLike, EventInterface},
-    types::Value,
-};
+use fred::{clients::SubscriberClient, interfaces::EventInterface, types::Value};
 use ticket_shared::{
     event::{Joined, Nothing},
     id::Id,
@@ -30,11 +26,13 @@ use tokio::sync::{
     oneshot,
 };
 
+mod canary;
 mod room;
 mod subscribe;
 
 pub use room::{JoinRequest, LeaveRequest, Outcome, TYPING, changed, side_room};
 
+use canary::Canary;
 use subscribe::Wish;
 
 use super::Tickets;
@@ -71,6 +69,7 @@ struct Inner {
     /// The connection of the channels, and whether every subscription was made on it.
     client: SubscriberClient,
     renewed: AtomicBool,
+    canary: Canary,
 }
 
 /// What every ticket's task works with.
@@ -90,7 +89,7 @@ struct Handle {
 }
 
 impl Follower {
-    /// Starts following over `client`, which is not connected yet.
+    /// Starts following over `client`, which is not connected yet. `gateway` tells this process from others.
     pub fn start(
         client: SubscriberClient,
         tickets: Tickets,
@@ -98,7 +97,9 @@ impl Follower {
         io: Io,
         life: &Lifecycle,
         metrics: Metrics,
+        gateway: Id,
     ) -> Self {
+        let canary = Canary::new(tickets.keys(), gateway);
         let (wishes, wish_list) = mpsc::unbounded_channel();
         let shared = Shared {
             tickets,
@@ -114,12 +115,17 @@ impl Follower {
             shared,
             client,
             renewed: AtomicBool::new(false),
+            canary,
         }));
         life.spawn_vital("ticket channels", follower.clone().route(life.clone()));
         life.spawn_vital("ticket reconnects", follower.clone().watch(life.clone()));
         life.spawn_vital(
             "ticket subscriptions",
             follower.clone().subscribe(wish_list, life.clone()),
+        );
+        life.spawn_vital(
+            "ticket canary",
+            follower.clone().listen_to_itself(life.clone()),
         );
         follower
     }
@@ -128,6 +134,8 @@ impl Follower {
     /// event that is not part of it.
     pub fn join(&self, ticket: Id, request: JoinRequest) {
         let mut rooms = self.rooms();
+        // A task that died must not lock its ticket.
+        rooms.retain(|id, handle| *id != ticket || !handle.queue.is_closed());
         let handle = rooms.entry(ticket).or_insert_with(|| self.begin(ticket));
         if let Err(
             TrySendError::Full(Command::Join(request))
@@ -180,9 +188,9 @@ impl Follower {
         }
     }
 
-    /// Whether the channels' connection is up and every subscription was made again.
+    /// Whether this gateway hears what is said in every partition, with every subscription made.
     pub fn hears(&self) -> bool {
-        self.0.client.is_connected() && self.0.renewed.load(Ordering::Acquire)
+        self.0.renewed.load(Ordering::Acquire) && self.0.canary.hears()
     }
 
     /// How many tickets are followed.
@@ -247,6 +255,7 @@ impl Follower {
                         .keys()
                         .ticket_of_channel(&message.channel)
                     else {
+                        self.0.canary.came(&message.channel);
                         continue;
                     };
                     let frame = match message.value {

@@ -10,7 +10,7 @@
 local s = redis.call('HMGET', KEYS[1],
   'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base')
 if not s[1] then return false end
-s[11] = redis.call('GET', KEYS[3])
+s[11] = redis.call('HGET', KEYS[3], 'epoch')
 
 local forward = ARGV[1] == '+'
 local low, high = ARGV[2] .. '-0', ARGV[3] == '+' and '+' or ARGV[3] .. '-0'

@@ -7,7 +7,7 @@
 -- Answers 1 where it did, 0 where the ticket was there already.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-if redis.call('EXISTS', KEYS[6]) == 0 then redis.call('SET', KEYS[6], ARGV[2]) end
+redis.call('HSETNX', KEYS[6], 'epoch', ARGV[2])
 -- Leftovers of a state that was evicted by hand would mix with what comes now.
 redis.call('DEL', KEYS[2], KEYS[3])
 

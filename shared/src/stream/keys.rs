@@ -59,7 +59,8 @@ impl Keys {
         self.of(partition, "dirty")
     }
 
-    /// The epoch of every counter in the partition.
+    /// The hash with the epoch of every counter in the partition, and the line of Redis servers that it holds
+    /// for.
     pub fn epoch(&self, partition: u16) -> String {
         self.of(partition, "epoch")
     }
@@ -101,6 +102,11 @@ impl Keys {
             self.prefix,
             self.partition(ticket)
         )
+    }
+
+    /// The channel on which one gateway listens to itself, in one partition.
+    pub fn canary(&self, partition: u16, gateway: Id) -> String {
+        format!("{}:{{{partition}}}:canary:{gateway}", self.prefix)
     }
 
     /// The ticket that a channel belongs to.

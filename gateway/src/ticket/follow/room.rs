@@ -171,7 +171,8 @@ impl Room {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Frame(frame) => self.frame(&frame).await,
-            Command::CatchUp => {}
+            // Leases may be gone with what was missed.
+            Command::CatchUp => self.next_beat = Instant::now(),
             Command::Join(request) => self.join(*request).await,
             Command::Leave(request) => self.leave(request).await,
             Command::Release(done) => {

@@ -87,16 +87,17 @@ impl Follower {
 
     async fn renew(&self, life: &Lifecycle) {
         self.0.renewed.store(false, Ordering::Release);
-        let tickets: Vec<Id> = self.rooms().keys().copied().collect();
+        let keys = self.0.shared.tickets.keys();
+        let tickets: Vec<String> = self
+            .rooms()
+            .keys()
+            .map(|ticket| keys.live(*ticket))
+            .collect();
         let count = tickets.len();
         let mut pause = Duration::from_millis(50);
-        for ticket in tickets {
-            while let Err(error) = self
-                .0
-                .client
-                .ssubscribe(self.0.shared.tickets.keys().live(ticket))
-                .await
-            {
+        // One after the other: fred mixes up the answers of subscriptions that are made side by side.
+        for channel in self.0.canary.channels().iter().cloned().chain(tickets) {
+            while let Err(error) = self.0.client.ssubscribe(channel.clone()).await {
                 tracing::debug!(error.failure = ?failure(&error), "could not subscribe again");
                 tokio::select! {
                     () = life.stopping().cancelled() => return,

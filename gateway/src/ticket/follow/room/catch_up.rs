@@ -38,15 +38,16 @@ impl Room {
     /// Emits what the log has beyond what the members have seen.
     pub(super) async fn catch_up(&mut self) {
         let Some(seen) = &self.seen else { return };
-        match self
-            .shared
-            .tickets
-            .peek(self.ticket, Part::after(seen.seq, CHUNK, Which::All))
-            .await
-        {
+        match self.shared.tickets.peek(self.ticket, Part::NONE).await {
             Ok(Some(view)) => self.catch_up_to(&view).await,
-            // Left Redis because nothing happens in it: nothing was missed.
-            Ok(None) => {}
+            // Not in Redis: because nothing happens in it, or because Redis lost it. The epoch tells.
+            Ok(None) => match self.shared.tickets.epoch(self.ticket).await {
+                Ok(epoch) if epoch != seen.epoch => {
+                    let seq = seen.seq;
+                    self.resync(&epoch, seq).await;
+                }
+                _ => {}
+            },
             Err(error) => {
                 tracing::debug!(error = %error, ticket.id = %self.ticket, "could not catch up, trying again");
                 self.next_beat = self
@@ -67,6 +68,21 @@ impl Room {
         };
         if seen.epoch != view.epoch {
             return self.resync(&view.epoch, view.numbers.seq).await;
+        }
+        if view.numbers.seq < seen.seq {
+            // Redis came back without its last writes. Their numbers would be given again: end the epoch.
+            tracing::error!(ticket.id = %self.ticket, lost = seen.seq - view.numbers.seq, "redis lost entries");
+            self.shared.metrics.lost.inc_by(seen.seq - view.numbers.seq);
+            match self
+                .shared
+                .tickets
+                .end_epoch(self.ticket, &view.epoch)
+                .await
+            {
+                Ok(epoch) => self.resync(&epoch, view.numbers.seq).await,
+                Err(_) => self.missed.store(true, Ordering::Release),
+            }
+            return;
         }
         while let Some(seq) = self
             .seen
