@@ -6,6 +6,7 @@ pub mod epoch;
 pub mod follow;
 pub mod list;
 pub mod page;
+mod reconcile;
 pub mod view;
 mod warm;
 
@@ -27,6 +28,7 @@ struct Inner {
     append: Script,
     read: Script,
     warm: Script,
+    reconcile: Script,
     loading: warm::Loading,
 }
 
@@ -40,6 +42,7 @@ impl Tickets {
             append: Script::new(include_str!("ticket/append.lua")),
             read: Script::new(include_str!("ticket/read.lua")),
             warm: Script::new(include_str!("ticket/warm.lua")),
+            reconcile: Script::new(include_str!("ticket/reconcile.lua")),
             loading: warm::Loading::default(),
         }))
     }

@@ -11,12 +11,13 @@
 --   {'repeat', seq, frame or false}              sent before; frame only while the log holds it
 --   {'stale', state...}   {'exists', state...}   not what was expected; state as `snapshot` orders it
 --   {'cold'}                                     the ticket is not in Redis
+--   {'distrusted', seq, epoch}                   the ticket's state is of an earlier epoch
 
 local op, id, channel, fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local known, expected, as_user, change = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local s = redis.call('HMGET', KEYS[1],
-  'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'base', 'ttl')
+  'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'base', 'ttl', 'epoch')
 local seq, pub = tonumber(s[1]), tonumber(s[2])
 
 local function snapshot(word)
@@ -31,6 +32,20 @@ elseif not seq then
   return {'cold'}
 end
 
+-- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
+-- before, and so begins another. A server that came back under a new id with the files that it had goes on.
+local e = redis.call('HMGET', KEYS[6], 'epoch', 'line')
+local info = redis.call('INFO', 'replication')
+local line = string.match(info, 'master_replid:(%x+)')
+local epoch = e[1]
+if line ~= e[2] then
+  local before = string.match(info, 'master_replid2:(%x+)')
+  if not epoch or (before and string.find(before, '[^0]')) then epoch = fresh end
+  redis.call('HSET', KEYS[6], 'epoch', epoch, 'line', line)
+end
+-- In another epoch the counter goes on only above what MongoDB has.
+if op ~= 'created' and s[11] ~= epoch then return {'distrusted', s[1], epoch} end
+
 if known ~= '' then
   local first = redis.call('HGET', KEYS[3], known)
   if first then
@@ -42,18 +57,6 @@ end
 if expected ~= '' then
   local at = tonumber(expected)
   if at ~= seq and not (as_user == '1' and at == pub) then return snapshot('stale') end
-end
-
--- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
--- before, and so begins another. A server that came back under a new id with the files that it had goes on.
-local e = redis.call('HMGET', KEYS[6], 'epoch', 'line')
-local info = redis.call('INFO', 'replication')
-local line = string.match(info, 'master_replid:(%x+)')
-local epoch = e[1]
-if line ~= e[2] then
-  local before = string.match(info, 'master_replid2:(%x+)')
-  if not epoch or (before and string.find(before, '[^0]')) then epoch = fresh end
-  redis.call('HSET', KEYS[6], 'epoch', epoch, 'line', line)
 end
 
 -- The clock is Redis', and never runs backwards within a ticket.
@@ -121,7 +124,7 @@ if keep - floor >= 24 then
 end
 
 redis.call('HSET', KEYS[1], 'seq', int(seq), 'pub', int(pub), 'persisted', int(persisted), 'floor', int(floor),
-  'count', int(count), 'updatedAt', at, 'head', head, 'base', base)
+  'count', int(count), 'updatedAt', at, 'head', head, 'base', base, 'epoch', epoch)
 if last then redis.call('HSET', KEYS[1], 'last', last) end
 if s[10] then
   -- It was on its way out of Redis; now something is unpersisted again.

@@ -56,6 +56,10 @@ enum Answer {
     Stale(Ticket),
     Exists(Ticket, Base),
     Cold,
+    Distrusted {
+        seq: u64,
+        epoch: String,
+    },
 }
 
 /// One call of the script, less the keys.
@@ -224,11 +228,12 @@ impl Tickets {
         for _ in 0..3 {
             match self.append_once(id, call).await? {
                 Answer::Cold => self.warm(id).await?,
+                Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
                 answer => return Ok(answer),
             }
         }
         Err(Error::Internal(
-            "append: a warmed ticket is not in Redis".into(),
+            "append: the ticket does not stay in Redis".into(),
         ))
     }
 
@@ -279,6 +284,10 @@ impl Tickets {
                 parse_refusal(&mut items, id).map(|(ticket, base)| Answer::Exists(ticket, base))
             }
             Some("cold") => Ok(Answer::Cold),
+            Some("distrusted") => Ok(Answer::Distrusted {
+                seq: items.number(),
+                epoch: items.text().unwrap_or_default(),
+            }),
             _ => Err(Error::Internal("append: unknown answer".into())),
         }
     }

@@ -19,6 +19,7 @@ local function section(step, each)
   return n
 end
 
+redis.call('HSET', KEYS[1], 'epoch', redis.call('HGET', KEYS[6], 'epoch'))
 section(2, function(i) redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end)
 section(3, function(i) redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'k', ARGV[i + 1], 'd', ARGV[i + 2]) end)
 section(2, function(i) redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end)

@@ -96,23 +96,7 @@ impl Tickets {
             fresh_epoch()?.into(),
             IDLE_SECONDS.to_string().into(),
         ];
-        args.push((warmth.state.len() * 2).to_string().into());
-        for (field, value) in warmth.state {
-            args.extend([field.into(), value.into()]);
-        }
-        args.push((warmth.log.len() * 3).to_string().into());
-        for entry in &warmth.log {
-            let mark = if entry.internal() { "i" } else { "m" };
-            args.extend([
-                entry.seq.to_string().into(),
-                mark.into(),
-                serde_json::to_string(entry)?.into(),
-            ]);
-        }
-        args.push((warmth.sent.len() * 2).to_string().into());
-        for (message, seq) in warmth.sent {
-            args.extend([message_field(message), seq.to_string().into()]);
-        }
+        sections(&mut args, warmth.state, &warmth.log, warmth.sent)?;
         args.push(warmth.owed.len().to_string().into());
         for entry in &warmth.owed {
             args.push(serde_json::to_string(entry)?.into());
@@ -121,6 +105,33 @@ impl Tickets {
         tracing::debug!(ticket.id = %id, warmed = done.as_u64(), "ticket brought back into redis");
         Ok(())
     }
+}
+
+/// What both scripts take that put a ticket into Redis: state, log, ids of sent messages, each with its length.
+pub(super) fn sections(
+    args: &mut Vec<Value>,
+    state: Vec<(&'static str, String)>,
+    log: &[Entry],
+    sent: Vec<(Id, u64)>,
+) -> Result<(), Error> {
+    args.push((state.len() * 2).to_string().into());
+    for (field, value) in state {
+        args.extend([field.into(), value.into()]);
+    }
+    args.push((log.len() * 3).to_string().into());
+    for entry in log {
+        let mark = if entry.internal() { "i" } else { "m" };
+        args.extend([
+            entry.seq.to_string().into(),
+            mark.into(),
+            serde_json::to_string(entry)?.into(),
+        ]);
+    }
+    args.push((sent.len() * 2).to_string().into());
+    for (message, seq) in sent {
+        args.extend([message_field(message), seq.to_string().into()]);
+    }
+    Ok(())
 }
 
 /// The name of a message in the hash of sent ones: its 12 bytes.
@@ -227,7 +238,7 @@ fn adopted(id: Id, stored: Stored, messages: Vec<Message>) -> Warmth {
     }
 }
 
-fn state(
+pub(super) fn state(
     base: &ticket_shared::stream::Base,
     head: &ticket_shared::stream::Head,
     numbers: &Numbers,
@@ -256,7 +267,7 @@ fn state(
     fields
 }
 
-fn entries(
+pub(super) fn entries(
     id: Id,
     head: &ticket_shared::stream::Head,
     numbers: &Numbers,

@@ -33,6 +33,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> Secret {
         Secret::new(format!("redis://127.0.0.1:{}", self.port))
     }

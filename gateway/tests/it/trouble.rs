@@ -3,15 +3,16 @@
 use std::{rc::Rc, time::Duration};
 
 use fred::{
+    clients::Client,
     interfaces::{ClientLike, HashesInterface},
-    types::CustomCommand,
+    types::{CustomCommand, Value},
 };
-use mongodb::bson::{DateTime, doc, oid::ObjectId};
+use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::{
     error::Error,
-    ticket::{page::Page, view::Part},
+    ticket::{Tickets, page::Page, view::Part},
 };
-use ticket_shared::{event::ErrorCode, id::Id};
+use ticket_shared::{domain::Message, event::ErrorCode, id::Id, redis};
 
 use crate::{
     server::Server,
@@ -52,9 +53,12 @@ async fn stored(world: &World) -> Id {
 }
 
 async fn configure(world: &World, name: &str, value: &str) {
-    let command = CustomCommand::new_static("CONFIG", None, false);
-    let arguments = vec!["SET", name, value];
-    let _: () = world.redis.custom(command, arguments).await.unwrap();
+    command(&world.redis, "CONFIG", &["SET", name, value]).await;
+}
+
+async fn command(redis: &Client, name: &'static str, arguments: &[&str]) {
+    let command = CustomCommand::new_static(name, None, false);
+    let _: Value = redis.custom(command, arguments.to_vec()).await.unwrap();
 }
 
 #[tokio::test]
@@ -140,6 +144,104 @@ async fn a_redis_that_lost_everything_goes_on_above_mongodb_in_another_epoch() {
         assert_ne!(before.epoch, after.epoch);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_replica_without_the_last_writes_gives_no_number_twice() {
+    let (mut first, mut second) = (Server::absent(), Server::absent());
+    first.start();
+    second.start();
+    let replica = redis::client(&second.url()).unwrap();
+    replica.init().await.unwrap();
+    let port = first.port().to_string();
+    command(&replica, "REPLICAOF", &["127.0.0.1", &port]).await;
+    in_world_on(&first.url(), |world| async move {
+        let id = stored(&world).await;
+        world
+            .tickets
+            .send(id, message(id, "kept", Some("kept")))
+            .await
+            .unwrap();
+        let before = world.tickets.read(id, Part::NONE).await.unwrap();
+        until(async || state(&replica, &world, id).await == Some("4".into())).await;
+        // What comes now reaches MongoDB, as the worker would bring it there, but not the replica.
+        command(&replica, "REPLICAOF", &["NO", "ONE"]).await;
+        let (lost, _) = world
+            .tickets
+            .send(id, message(id, "lost", Some("lost")))
+            .await
+            .unwrap();
+        assert_eq!(lost.seq, 5);
+        persisted(&world, &lost).await;
+
+        let on_replica = Tickets::new(
+            replica.clone(),
+            world.keys.clone(),
+            world.tickets.store().clone(),
+        );
+        let (again, repeated) = on_replica
+            .send(id, message(id, "lost", Some("lost")))
+            .await
+            .unwrap();
+        assert_eq!(
+            (again.seq, repeated),
+            (5, true),
+            "mongodb has it, so it was sent"
+        );
+        let (next, _) = on_replica
+            .send(id, message(id, "next", None))
+            .await
+            .unwrap();
+        assert_eq!(next.seq, 6);
+        let after = on_replica.read(id, Part::NONE).await.unwrap();
+        assert_ne!(after.epoch, before.epoch);
+        let page = on_replica.messages(id, PAGE).await.unwrap();
+        assert_eq!(
+            page.iter().map(|message| message.seq).collect::<Vec<_>>(),
+            [2, 3, 4, 5, 6]
+        );
+        replica.quit().await.unwrap();
+    })
+    .await;
+}
+
+/// What the worker does with a message.
+async fn persisted(world: &World, message: &Message) {
+    let ticket = ObjectId::from_bytes(message.ticket_id.bytes());
+    let seq = i64::try_from(message.seq).unwrap();
+    let document = doc! {
+        "_id": ObjectId::from_bytes(message.id.bytes()), "ticketId": ticket, "seq": seq, "senderId": "u1",
+        "senderType": "user", "senderName": "n", "content": &message.content, "internal": false,
+        "clientMessageId": &message.client_message_id, "createdAt": DateTime::from_millis(message.created_at.0),
+    };
+    world
+        .database
+        .collection("messages")
+        .insert_one(document)
+        .await
+        .unwrap();
+    let newer = doc! { "$set": { "seq": seq, "publicSeq": seq } };
+    world
+        .database
+        .collection::<Document>("tickets")
+        .update_one(doc! { "_id": ticket }, newer)
+        .await
+        .unwrap();
+}
+
+async fn state(redis: &Client, world: &World, id: Id) -> Option<String> {
+    redis.hget(world.keys.state(id), "seq").await.unwrap()
+}
+
+async fn until(met: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !met().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("in time");
 }
 
 #[tokio::test]
