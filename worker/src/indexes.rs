@@ -13,11 +13,6 @@ use crate::{
 
 /// The server's words for: exists with other options, or under another name.
 const CONFLICTS: [i32; 2] = [85, 86];
-/// The server's words for: not now. Not primary, shutting down, interrupted, network, another build running.
-const NOT_NOW: [i32; 13] = [
-    6, 7, 89, 91, 112, 117, 189, 262, 10_107, 11_600, 11_602, 13_435, 13_436,
-];
-
 /// The indexes: collection and specification.
 fn indexes() -> Vec<(&'static str, Document)> {
     let plain =
@@ -75,7 +70,7 @@ pub(crate) async fn run(store: Store, stopping: CancellationToken) {
                     );
                     break;
                 }
-                Failure::Command(code) if !NOT_NOW.contains(&code) => {
+                Failure::Command(code) if !failure.passes() => {
                     tracing::warn!(
                         collection,
                         index = name,
@@ -98,6 +93,7 @@ pub(crate) async fn run(store: Store, stopping: CancellationToken) {
 
 async fn create(store: &Store, collection: &str, index: &Document) -> Result<(), Failure> {
     let command = doc! { "createIndexes": collection, "indexes": [index] };
+    store.prepare().await?;
     store.run(command).await.map(drop)
 }
 

@@ -14,7 +14,7 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, WriteConcern},
 };
 use ticket_shared::{config::Secret, lifecycle::Lifecycle};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::fold::{Scope, Writes};
 
@@ -24,6 +24,14 @@ mod reply;
 use command::Command;
 use reply::Verdict;
 
+/// The collections of the product.
+const COLLECTIONS: [&str; 4] = ["tickets", "messages", "events", "reads"];
+/// The server's word for: the collection is there.
+const EXISTS: i32 = 48;
+/// The server's words for: not now. Not primary, shutting down, interrupted, network, another index build.
+const NOT_NOW: [i32; 13] = [
+    6, 7, 89, 91, 112, 117, 189, 262, 10_107, 11_600, 11_602, 13_435, 13_436,
+];
 /// The database where the URI names none.
 const DATABASE: &str = "ticket-system";
 /// Connections, and so operations that run at once, those that nobody waits for any more included.
@@ -86,6 +94,7 @@ pub(crate) struct Store {
     database: Database,
     concern: RawDocumentBuf,
     permits: Arc<Semaphore>,
+    prepared: Arc<OnceCell<()>>,
     life: Lifecycle,
 }
 
@@ -117,8 +126,28 @@ impl Store {
             database: Client::with_options(options)?.database(&name),
             concern: mongodb::bson::serialize_to_raw_document_buf(&concern)?,
             permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+            prepared: Arc::default(),
             life,
         })
+    }
+
+    /// Creates the collections before anything is written or indexed: a write that creates its collection and
+    /// an index build that does the same get in each other's way.
+    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
+        let prepared = self.prepared.get_or_try_init(|| async {
+            for collection in COLLECTIONS {
+                match self.run(doc! { "create": collection }).await {
+                    Ok(_) | Err(Failure::Command(EXISTS)) => {}
+                    // Not allowed, perhaps. If that matters, the writes will say so.
+                    Err(Failure::Command(code)) if !Failure::Command(code).passes() => {
+                        tracing::warn!(collection, code, "collection not created");
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+            Ok(())
+        });
+        prepared.await.copied()
     }
 
     /// Performs `writes` and says which entries' documents are refused; everything else is stored.
@@ -126,6 +155,7 @@ impl Store {
     /// # Errors
     /// Where something may or may not be stored, and all has to be performed again, which is harmless.
     pub(crate) async fn perform(&self, writes: &Writes) -> Result<Vec<Refused>, Failure> {
+        self.prepare().await?;
         let (mut todo, mut refused) = command::commands(writes);
         while !todo.is_empty() {
             let done: Vec<_> = stream::iter(todo)
@@ -198,6 +228,11 @@ impl Store {
 }
 
 impl Failure {
+    /// Whether it may go away by itself. Otherwise the server has understood the command and declined.
+    pub(crate) fn passes(&self) -> bool {
+        !matches!(self, Self::Command(code) if !NOT_NOW.contains(code))
+    }
+
     /// What the driver says, without what might quote a document.
     fn of(error: &mongodb::error::Error) -> Self {
         match &*error.kind {

@@ -1,10 +1,6 @@
 //! A world for one test: a prefix in Redis and a database, both gone when the test ends, and workers on them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use clap::Parser;
 use fred::{
@@ -15,16 +11,12 @@ use fred::{
     types::{Value, scan::Scanner},
 };
 use futures::TryStreamExt;
-use mongodb::{
-    Database,
-    bson::{Document, doc},
-};
+use mongodb::{Database, bson::doc};
 use ticket_shared::{
     config::Secret,
-    id::Id,
     lifecycle::Lifecycle,
     redis,
-    stream::{Entry, FIELD, GROUP, Keys},
+    stream::{Entry, FIELD, Keys},
 };
 use ticket_worker::{Config, Worker};
 use tokio::time::Instant;
@@ -157,21 +149,10 @@ impl World {
             .hset(self.keys.state(ticket), state)
             .await
             .expect("HSET");
-        for (key, field) in [
-            (self.keys.idem(ticket), "m"),
-            (self.keys.log(ticket), "1-0"),
-        ] {
-            if field == "m" {
-                let _: () = self.redis.hset(key, ("m", "1")).await.expect("HSET");
-            } else {
-                let entry = ("k", "m");
-                let _: Value = self
-                    .redis
-                    .xadd(key, false, None, field, entry)
-                    .await
-                    .expect("XADD");
-            }
-        }
+        let (idem, log) = (self.keys.idem(ticket), self.keys.log(ticket));
+        let _: () = self.redis.hset(idem, ("m", "1")).await.expect("HSET");
+        let added = self.redis.xadd(log, false, None, "1-0", ("k", "m")).await;
+        let _: Value = added.expect("XADD");
         let dirty = self.keys.dirty(self.keys.partition(ticket));
         let _: () = self
             .redis
@@ -208,101 +189,6 @@ impl World {
         id
     }
 
-    /// Entries that were read and not acknowledged, in all partitions; and the length of all streams.
-    pub(crate) async fn unsettled(&self) -> (i64, i64) {
-        let (mut pending, mut length) = (0, 0);
-        for partition in 0..PARTITIONS {
-            let key = self.keys.events(partition);
-            length += self.redis.xlen::<i64, _>(&key).await.unwrap_or(0);
-            let summary: Value = self
-                .redis
-                .xpending(&key, GROUP, ())
-                .await
-                .unwrap_or(Value::Null);
-            if let Value::Array(parts) = summary {
-                pending += parts[0].as_i64().expect("a count");
-            }
-        }
-        (pending, length)
-    }
-
-    /// Waits until everything is settled and trimmed away.
-    pub(crate) async fn until_drained(&self) {
-        until("the streams are empty", async || {
-            self.unsettled().await == (0, 0)
-        })
-        .await;
-    }
-
-    pub(crate) async fn count(&self, collection: &str) -> u64 {
-        let collection = self.db.collection::<Document>(collection);
-        collection.count_documents(doc! {}).await.expect("count")
-    }
-
-    /// All documents of a collection, by `_id`, with their fields in alphabetical order.
-    pub(crate) async fn documents(&self, collection: &str) -> BTreeMap<String, String> {
-        let all = self
-            .db
-            .collection::<Document>(collection)
-            .find(doc! {})
-            .await;
-        let all: Vec<Document> = all.expect("find").try_collect().await.expect("find");
-        all.into_iter()
-            .map(|document| {
-                let id = document.get("_id").expect("_id").to_string();
-                let fields: BTreeMap<String, _> = document.into_iter().collect();
-                (id, format!("{fields:?}"))
-            })
-            .collect()
-    }
-
-    /// Every document that workers write.
-    pub(crate) async fn everything(&self) -> Vec<BTreeMap<String, String>> {
-        let mut all = Vec::new();
-        for collection in ["tickets", "messages", "events"] {
-            all.push(self.documents(collection).await);
-        }
-        all
-    }
-
-    pub(crate) async fn ticket(&self, ticket: Id) -> Option<Document> {
-        self.find("tickets", doc! { "_id": oid(ticket) }).await
-    }
-
-    pub(crate) async fn find(&self, collection: &str, filter: Document) -> Option<Document> {
-        let collection = self.db.collection::<Document>(collection);
-        collection.find_one(filter).await.expect("find")
-    }
-
-    /// A field of a ticket's hot state.
-    pub(crate) async fn state(&self, ticket: Id, field: &str) -> Option<String> {
-        self.redis
-            .hget(self.keys.state(ticket), field)
-            .await
-            .expect("HGET")
-    }
-
-    /// The parked entries of a partition.
-    pub(crate) async fn dead(&self, partition: u16) -> Vec<HashMap<String, Vec<u8>>> {
-        let key = self.keys.dead(partition);
-        let entries: Vec<(String, HashMap<String, Vec<u8>>)> = self
-            .redis
-            .xrange_values(key, "-", "+", None)
-            .await
-            .expect("XRANGE");
-        entries.into_iter().map(|(_, fields)| fields).collect()
-    }
-
-    /// Tickets that are said to have something unpersisted.
-    pub(crate) async fn dirty(&self) -> i64 {
-        let mut dirty = 0;
-        for partition in 0..PARTITIONS {
-            let key = self.keys.dirty(partition);
-            dirty += self.redis.zcard::<i64, _>(key).await.expect("ZCARD");
-        }
-        dirty
-    }
-
     /// The end of a test that left nothing behind.
     pub(crate) async fn finish(self, workers: impl IntoIterator<Item = Running>) {
         self.until_drained().await;
@@ -334,10 +220,6 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-pub(crate) fn oid(id: Id) -> mongodb::bson::oid::ObjectId {
-    mongodb::bson::oid::ObjectId::from_bytes(id.bytes())
-}
-
 impl Drop for World {
     /// Removes the prefix and the database, also where the test failed.
     fn drop(&mut self) {
@@ -345,7 +227,10 @@ impl Drop for World {
         let (prefix, database) = (self.keys.prefix().to_owned(), self.db.name().to_owned());
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(clean(&redis_url, &prefix, &mongo_uri, &database));
+            let cleaning = clean(&redis_url, &prefix, &mongo_uri, &database);
+            let cleaned =
+                runtime.block_on(async { tokio::time::timeout(DEADLINE, cleaning).await });
+            cleaned.expect("the servers answer");
         });
         let cleaned = cleaning.join();
         if !std::thread::panicking() {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod harness;
+mod inspect;
 mod operators;
 mod persist;
 mod poison;

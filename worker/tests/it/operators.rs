@@ -1,6 +1,9 @@
 //! What operators see: probes, metrics, exit codes, indexes.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use futures::TryStreamExt;
 use tokio::{
@@ -148,4 +151,37 @@ async fn the_process_ends_with_the_right_code() {
         said.contains("OPS_PORT") && said.lines().count() == 1,
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_process_with_success() {
+    let world = World::new().await;
+    let mut log = Log::opened(id(1, 1));
+    log.message("hello", false);
+    let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_ticket-worker"))
+        .env_clear()
+        .env("KEY_PREFIX", world.keys.prefix())
+        .env("PARTITIONS", world.keys.partitions().to_string())
+        .env("REDIS_URL", &world.redis_url)
+        .env("MONGO_URI", &world.mongo_uri)
+        .env("OPS_PORT", "0")
+        .env("LOG", "warn")
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    world.append(&log).await;
+    world.until_drained().await;
+    let asked = Instant::now();
+    let pid = process.id().unwrap().to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(told.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(10), process.wait()).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0));
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(world.count("messages").await, 1);
+    world.finish([]).await;
 }

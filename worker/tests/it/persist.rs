@@ -4,7 +4,8 @@ use mongodb::bson::{Bson, DateTime, doc};
 use ticket_shared::{domain::Status, stream::Entry};
 
 use crate::{
-    harness::{World, oid, until},
+    harness::{World, until},
+    inspect::oid,
     sample::{Log, id},
 };
 
