@@ -56,7 +56,9 @@ def start(found: dict, children: Children, data: Path) -> dict[str, str]:
     print(f"Redis    {_shown(redis)}  ({found['redis'].told})", flush=True)
     mongo = servers.start_mongo(found["mongodb"], children, data)
     print(f"MongoDB  {_shown(mongo)}  ({found['mongodb'].told})", flush=True)
-    return {"REDIS_URL": redis, "MONGO_URI": mongo}
+    # What was installed is for others to start, too.
+    path = f"{servers.BIN}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": path}
 
 
 def _shown(url: str) -> str:

@@ -38,6 +38,11 @@ def find_redis(task: Task) -> Found:
     url = setting("REDIS_URL")
     if url:
         return Found(url=url, told="as REDIS_URL says")
+    return redis_program(task)
+
+
+def redis_program(task: Task) -> Found:
+    """A Redis server to start, wherever the data is: some tests kill and freeze servers of their own."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import parts
 import run
+import servers
 import tasks
 from processes import Children
-from settings import E2E, LOCAL, ROOT, TARGET, Failure
+from settings import E2E, LOCAL, ROOT, TARGET, Failure, setting
 
 CARGO_COUNT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 NEXTEST_COUNT = re.compile(r"Summary \[.*?\] .*?tests? run: (.*)")
@@ -65,7 +66,10 @@ def main() -> int:
     began = time.monotonic()
     with parts.fresh() as data, Children() as children:
         steps = plan(arguments)
-        found = tasks.run(children, build=lambda task: build(task, steps), client=run.install_client, **parts.prepare())
+        works = {"build": lambda task: build(task, steps), "client": run.install_client, **parts.prepare()}
+        if setting("REDIS_URL"):
+            works["redis_program"] = servers.redis_program
+        found = tasks.run(children, **works)
         prepared = time.monotonic() - began
         print(f"Prepared in {prepared:.0f} s", flush=True)
         addresses = parts.start(found, children, data)
