@@ -39,7 +39,7 @@ pub(crate) struct Delivery {
 /// A reply that is not what the command answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply to {0} isn't understood")]
-pub(crate) struct Unexpected(&'static str);
+pub(crate) struct Unexpected(pub(crate) &'static str);
 
 impl Delivery {
     /// The reply to XREADGROUP. `partition_of` tells whose stream a key is.

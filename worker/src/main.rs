@@ -11,7 +11,10 @@ use ticket_worker::{Command, Config};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Parsed { config, effective } = match config::parse::<Config>() {
+    let Parsed {
+        config,
+        mut effective,
+    } = match config::parse::<Config>() {
         Ok(parsed) => parsed,
         Err(code) => return ExitCode::from(code),
     };
@@ -23,6 +26,7 @@ async fn main() -> ExitCode {
         }
     };
     if config.command == Some(Command::CheckConfig) {
+        config.common.show(&mut effective);
         config::print_effective(&effective);
         return ExitCode::SUCCESS;
     }

@@ -9,10 +9,22 @@ use fred::{clients::Client, error::Error, interfaces::StreamsInterface, types::V
 use ticket_shared::stream::{GROUP, Keys};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Metrics, PartitionLabel};
+use crate::{
+    delivery::Unexpected,
+    metrics::{Metrics, PartitionLabel},
+};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(3);
+
+/// Why a stream was not trimmed.
+#[derive(Debug, thiserror::Error)]
+enum Untrimmed {
+    #[error("{0}")]
+    Redis(#[from] Error),
+    #[error(transparent)]
+    Reply(#[from] Unexpected),
+}
 
 /// Trims all streams and samples their figures, until the process stops.
 pub(crate) async fn run(redis: Client, keys: Keys, metrics: Metrics, stopping: CancellationToken) {
@@ -30,7 +42,12 @@ pub(crate) async fn run(redis: Client, keys: Keys, metrics: Metrics, stopping: C
     }
 }
 
-async fn trim(redis: &Client, keys: &Keys, partition: u16, metrics: &Metrics) -> Result<(), Error> {
+async fn trim(
+    redis: &Client,
+    keys: &Keys,
+    partition: u16,
+    metrics: &Metrics,
+) -> Result<(), Untrimmed> {
     let key = keys.events(partition);
     // In this order: what is handed out after the first question has a higher id than its answer.
     let groups: Vec<HashMap<String, Value>> = redis.xinfo_groups(&key).await?;
@@ -42,7 +59,7 @@ async fn trim(redis: &Client, keys: &Keys, partition: u16, metrics: &Metrics) ->
         return Ok(());
     };
     let delivered = text(&group, "last-delivered-id").and_then(|id| StreamId::parse(&id));
-    if let Some(keep) = keep_from(delivered, oldest(&pending)) {
+    if let Some(keep) = keep_from(delivered, oldest(&pending)?) {
         let _: i64 = redis.xtrim(&key, ("MINID", "=", keep.to_string())).await?;
     }
     let length: i64 = redis.xlen(&key).await?;
@@ -102,12 +119,23 @@ fn keep_from(delivered: Option<StreamId>, oldest_pending: Option<StreamId>) -> O
     Some(oldest_pending.map_or(unread, |pending| pending.min(unread)))
 }
 
-/// The lowest id in the short reply of XPENDING: count, lowest, highest, consumers.
-fn oldest(pending: &Value) -> Option<StreamId> {
+/// The lowest id in the short reply of XPENDING (count, lowest, highest, consumers), if any is pending.
+///
+/// # Errors
+/// Where the reply isn't understood. That must not pass for nothing pending.
+fn oldest(pending: &Value) -> Result<Option<StreamId>, Unexpected> {
+    const PENDING: Unexpected = Unexpected("XPENDING");
     let Value::Array(parts) = pending else {
-        return None;
+        return Err(PENDING);
     };
-    StreamId::parse(&parts.get(1)?.as_string()?)
+    match parts.first().and_then(Value::as_i64) {
+        Some(0) => Ok(None),
+        _ => parts
+            .get(1)
+            .and_then(Value::as_string)
+            .and_then(|id| StreamId::parse(&id))
+            .map_or(Err(PENDING), |id| Ok(Some(id))),
+    }
 }
 
 fn text(group: &HashMap<String, Value>, field: &str) -> Option<String> {
@@ -135,6 +163,17 @@ mod tests {
             seq: u64::MAX,
         });
         assert_eq!(keep_from(last, None), id("6-0"));
+    }
+
+    #[test]
+    fn nothing_pending_is_not_confused_with_an_odd_reply() {
+        let reply = |count: i64, lowest: Value| {
+            Value::Array(vec![count.into(), lowest, Value::Null, Value::Null])
+        };
+        assert_eq!(oldest(&reply(0, Value::Null)), Ok(None));
+        assert_eq!(oldest(&reply(2, "3-9".into())), Ok(id("3-9")));
+        assert!(oldest(&reply(2, Value::Null)).is_err());
+        assert!(oldest(&Value::Null).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ticket_shared::stream::GROUP;
 
 use crate::{
     harness::{World, until},
+    inspect::ids,
     proxy::Proxy,
     sample::{Log, id},
 };
@@ -134,6 +135,37 @@ async fn a_stop_finishes_the_batch_in_hand() {
 
     let running = world.start("w2", &[]).await;
     check(&world, &logs, 49).await;
+    world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn entries_deleted_before_they_were_persisted_are_counted() {
+    let world = World::new().await;
+    let log = logs(1, 3).remove(0);
+    append(&world, std::slice::from_ref(&log)).await;
+    let key = world.keys.events(world.keys.partition(log.ticket));
+    let _: Value = world
+        .redis
+        .xgroup_create(&key, GROUP, "0", true)
+        .await
+        .unwrap();
+    // One was read by the worker that is about to start, one by another that is gone.
+    for consumer in ["w1", "ghost"] {
+        let read: Value = world
+            .redis
+            .xreadgroup(GROUP, consumer, Some(1), None, false, &key, ">")
+            .await
+            .unwrap();
+        let _: i64 = world.redis.xdel(&key, ids(read)).await.unwrap();
+    }
+    let running = world.start("w1", &["--claim-idle-ms", "200"]).await;
+    world.until_drained().await;
+    until("both are counted", async || {
+        let (_, metrics) = running.ask("/metrics").await;
+        metrics.contains("ticket_worker_entries_lost_total 2")
+    })
+    .await;
+    assert_eq!(world.count("messages").await, 2);
     world.finish([running]).await;
 }
 

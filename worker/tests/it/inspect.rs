@@ -112,3 +112,12 @@ impl World {
 pub(crate) fn oid(id: Id) -> ObjectId {
     ObjectId::from_bytes(id.bytes())
 }
+
+/// The ids in the reply to a read of one stream.
+pub(crate) fn ids(read: Value) -> Vec<String> {
+    let streams = read
+        .into_xread_response::<String, String, String, String>()
+        .expect("a read");
+    let entries = streams.into_values().next().expect("a stream");
+    entries.into_iter().map(|(id, _)| id).collect()
+}

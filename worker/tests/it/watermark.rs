@@ -8,6 +8,7 @@ use ticket_shared::stream::GROUP;
 
 use crate::{
     harness::{World, until},
+    inspect::ids,
     sample::{Log, id},
 };
 
@@ -117,13 +118,4 @@ async fn trimming_leaves_what_is_pending_or_unread() {
         .await
         .unwrap();
     world.finish([running]).await;
-}
-
-/// The ids in the reply to a read of one stream.
-fn ids(read: Value) -> Vec<String> {
-    let streams = read
-        .into_xread_response::<String, String, String, String>()
-        .expect("a read");
-    let entries = streams.into_values().next().expect("a stream");
-    entries.into_iter().map(|(id, _)| id).collect()
 }
