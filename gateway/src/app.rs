@@ -94,7 +94,7 @@ impl App {
             redis::client(&common.redis_url)?,
             redis::subscriber(&common.redis_url)?,
         );
-        let store = Store::new(&common.mongo_uri, life.clone(), STORE_DEADLINE).await?;
+        let store = Store::new(&common.mongo_uri, life.clone(), STORE_DEADLINE)?;
         let driver = FredDriver::start(&common.redis_url, &life, driver_metrics).await?;
         let adapter = RedisAdapterConfig::new()
             // Nodes of another wire format must not hear each other; the braces keep one cluster slot.

@@ -82,6 +82,7 @@ impl Config {
             ));
         }
         self.origins()?;
+        crate::store::check_uri(&self.common.mongo_uri)?;
         Ok(self)
     }
 

@@ -14,7 +14,7 @@ use ticket_shared::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let parsed = match parse::<Config>() {
+    let mut parsed = match parse::<Config>() {
         Ok(parsed) => parsed,
         Err(code) => return code.into(),
     };
@@ -26,6 +26,7 @@ async fn main() -> ExitCode {
         }
     };
     if let Some(Command::CheckConfig) = config.command {
+        config.common.show(&mut parsed.effective);
         print_effective(&parsed.effective);
         return ExitCode::SUCCESS;
     }

@@ -76,17 +76,7 @@ impl Metrics {
 
     /// Counts one event. Names that are not of the contract are counted together: clients choose them.
     pub fn event(&self, name: &str, outcome: &'static str) {
-        let known = [
-            client::JOIN_TICKET,
-            client::LEAVE_TICKET,
-            client::SEND_MESSAGE,
-            client::TYPING,
-            client::TICKET_STATUS_CHANGE,
-            client::ASSIGN_AGENT,
-            client::SUBSCRIBE_QUEUE,
-            client::UNSUBSCRIBE_QUEUE,
-        ];
-        let event = known
+        let event = client::ALL
             .into_iter()
             .find(|known| *known == name)
             .unwrap_or("unknown");

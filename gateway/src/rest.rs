@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use ticket_shared::id::Id;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 mod health;
 mod input;
@@ -96,10 +96,7 @@ fn around(routes: Router) -> Router {
                 Error::Internal("the handler panicked".into()).into_response()
             },
         ))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TIMEOUT,
-        ))
+        .layer(middleware::from_fn(bounded))
         .layer(middleware::from_fn(identify))
 }
 
@@ -126,6 +123,18 @@ async fn identify(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Answers before the caller gives up.
+async fn bounded(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Error::Unavailable {
+            part: "server",
+            reason: "the request took too long".into(),
+        }
+        .into_response(),
+    }
 }
 
 async fn unknown_path() -> Response {

@@ -73,7 +73,14 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
     socket.on_fallback(|_: Enqueued| std::future::ready(()));
     let life = app.life.clone();
     life.spawn(async move {
-        while let Some(item) = items.recv().await {
+        loop {
+            // What came before the stop is handled still.
+            let item = tokio::select! {
+                biased;
+                item = items.recv() => item,
+                () = app.life.stopping().cancelled() => return,
+            };
+            let Some(item) = item else { return };
             match item {
                 Item::Event(inbound) => {
                     connection.taken(inbound.bytes);

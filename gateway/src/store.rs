@@ -26,7 +26,7 @@ use ticket_shared::{
     lifecycle::Lifecycle,
     stream::{Base, Head, Numbers},
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 mod documents;
 mod failure;
@@ -39,6 +39,9 @@ pub use messages::Edge;
 
 /// The setting that errors name.
 const SETTING: &str = "MONGO_URI";
+
+/// The database where the URI names none, as with the former server.
+const DATABASE: &str = "ticket-system";
 
 /// Operations at a time, those that nobody waits for any more included; also the size of the pool.
 const CONCURRENT: u32 = 32;
@@ -53,7 +56,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A handle on the database; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    database: Database,
+    uri: Secret,
+    database: Arc<OnceCell<Database>>,
     life: Lifecycle,
     deadline: Duration,
     slots: Arc<Semaphore>,
@@ -75,44 +79,39 @@ pub struct Stored {
 }
 
 impl Store {
-    /// A store of this URI. It connects with the first operation, and again whenever it has to. `deadline`
-    /// bounds each operation, the waiting for a connection included.
+    /// A store of this URI. It connects with the first operation, and again whenever it has to: names that
+    /// can't be resolved yet are no reason not to start. `deadline` bounds each operation, the waiting for a
+    /// connection included.
     ///
     /// # Errors
-    /// Names `MONGO_URI` where it is no URI of a MongoDB, or names no database.
-    pub async fn new(
-        uri: &Secret,
-        life: Lifecycle,
-        deadline: Duration,
-    ) -> Result<Self, BadSetting> {
-        let parsed = ConnectionString::parse(uri.expose())
-            .map_err(|_| BadSetting::new(SETTING, problem(uri)))?;
-        // What can go wrong from here on is about hosts and options; credentials have been read.
-        let mut options = ClientOptions::parse(parsed)
-            .await
-            .map_err(|error| BadSetting::new(SETTING, error.to_string()))?;
-        options.app_name.get_or_insert("ticket-gateway".to_owned());
-        options.max_pool_size.get_or_insert(CONCURRENT);
-        options.connect_timeout.get_or_insert(CONNECT);
-        options.server_selection_timeout = Some(SELECTION.min(deadline));
-        options.selection_criteria =
-            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        options.read_concern = Some(ReadConcern::majority());
-        let database = Client::with_options(options)
-            .map_err(|error| BadSetting::new(SETTING, error.to_string()))?
-            .default_database()
-            .ok_or_else(|| {
-                BadSetting::new(
-                    SETTING,
-                    "must name the database in its path: mongodb://host:27017/ticket-system",
-                )
-            })?;
+    /// Names `MONGO_URI`, as [`check_uri`].
+    pub fn new(uri: &Secret, life: Lifecycle, deadline: Duration) -> Result<Self, BadSetting> {
+        check_uri(uri)?;
         Ok(Self {
-            database,
+            uri: uri.clone(),
+            database: Arc::default(),
             life,
             deadline,
             slots: Arc::new(Semaphore::new(CONCURRENT as usize)),
         })
+    }
+
+    /// The database, whose hosts are looked up where that was not done yet.
+    async fn database(&self) -> mongodb::error::Result<Database> {
+        let open = async || {
+            let mut options = ClientOptions::parse(self.uri.expose()).await?;
+            options.app_name.get_or_insert("ticket-gateway".to_owned());
+            options.max_pool_size.get_or_insert(CONCURRENT);
+            options.connect_timeout.get_or_insert(CONNECT);
+            options.server_selection_timeout = Some(SELECTION.min(self.deadline));
+            options.selection_criteria =
+                Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+            options.read_concern = Some(ReadConcern::majority());
+            let name = options.default_database.clone();
+            let name = name.unwrap_or_else(|| DATABASE.to_owned());
+            Ok(Client::with_options(options)?.database(&name))
+        };
+        self.database.get_or_try_init(open).await.cloned()
     }
 
     /// Asks the primary for a sign of life.
@@ -120,9 +119,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unreachable`] where there is none within the deadline.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let database = self.database.clone();
-        self.run(async move { database.run_command(doc! { "ping": 1 }).await.map(drop) })
-            .await
+        let store = self.clone();
+        self.run(async move {
+            let database = store.database().await?;
+            database.run_command(doc! { "ping": 1 }).await.map(drop)
+        })
+        .await
     }
 
     /// Runs an operation to its end in a task of its own, and waits for it no longer than the deadline.
@@ -175,10 +177,14 @@ impl Store {
         filter: Document,
         mut options: FindOptions,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        let collection = self.database.collection::<RawDocumentBuf>(collection);
         // The server, too, gives up what nobody waits for any more.
         options.max_time = Some(self.deadline);
+        let (store, collection) = (self.clone(), collection.to_owned());
         self.run(async move {
+            let collection = store
+                .database()
+                .await?
+                .collection::<RawDocumentBuf>(&collection);
             let cursor = collection.find(filter).with_options(options).await?;
             cursor.try_collect().await
         })
@@ -191,9 +197,13 @@ impl Store {
         collection: &str,
         pipeline: Vec<Document>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        let collection = self.database.collection::<RawDocumentBuf>(collection);
         let deadline = self.deadline;
+        let (store, collection) = (self.clone(), collection.to_owned());
         self.run(async move {
+            let collection = store
+                .database()
+                .await?
+                .collection::<RawDocumentBuf>(&collection);
             let aggregate = collection.aggregate(pipeline).max_time(deadline);
             let cursor = aggregate.with_type::<RawDocumentBuf>().await?;
             cursor.try_collect().await
@@ -208,6 +218,17 @@ fn either_form(id: Id) -> [Bson; 2] {
         Bson::ObjectId(ObjectId::from_bytes(id.bytes())),
         Bson::String(id.to_string()),
     ]
+}
+
+/// Checks that a URI is one of a MongoDB.
+///
+/// # Errors
+/// Names `MONGO_URI` where it is none, or has an option that the driver refuses.
+pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
+    match ConnectionString::parse(uri.expose()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(BadSetting::new(SETTING, problem(uri))),
+    }
 }
 
 /// Says why a URI can't be read, without quoting credentials that may be what is wrong with it.

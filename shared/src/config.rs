@@ -153,6 +153,17 @@ impl Common {
         crate::redis::check_url(&self.redis_url)?;
         Ok(())
     }
+
+    /// Puts what was read from files in the place of what stood there before, for `check-config`.
+    pub fn show(&self, effective: &mut [(String, String)]) {
+        for (name, value) in effective {
+            match name.as_str() {
+                "REDIS_URL" => *value = self.redis_url.to_string(),
+                "MONGO_URI" => *value = self.mongo_uri.to_string(),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Reads a secret from a file, without the line feed at its end.

@@ -36,6 +36,18 @@ pub mod client {
     pub const SUBSCRIBE_QUEUE: &str = "subscribe_queue";
     /// No longer.
     pub const UNSUBSCRIBE_QUEUE: &str = "unsubscribe_queue";
+
+    /// All of them.
+    pub const ALL: [&str; 8] = [
+        JOIN_TICKET,
+        LEAVE_TICKET,
+        SEND_MESSAGE,
+        TYPING,
+        TICKET_STATUS_CHANGE,
+        ASSIGN_AGENT,
+        SUBSCRIBE_QUEUE,
+        UNSUBSCRIBE_QUEUE,
+    ];
 }
 
 /// Events that the server sends.

@@ -38,9 +38,7 @@ async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Database, Store) -
     let life = Lifecycle::default();
     let client = Client::with_uri_str(&uri).await.unwrap();
     let database = client.database(&name);
-    let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE)
-        .await
-        .unwrap();
+    let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE).unwrap();
     let outcome = AssertUnwindSafe(test(database.clone(), store))
         .catch_unwind()
         .await;
@@ -224,7 +222,7 @@ async fn a_server_that_is_not_there_is_unreachable_within_the_deadline() {
     for port in ports {
         let uri = Secret::new(format!("mongodb://127.0.0.1:{port}/tickets"));
         let deadline = Duration::from_millis(300);
-        let store = Store::new(&uri, life.clone(), deadline).await.unwrap();
+        let store = Store::new(&uri, life.clone(), deadline).unwrap();
         let started = Instant::now();
         // More at once than there are slots: waiting for one counts, too.
         let reads = (0..100).map(|_| store.ticket(id(1, 1)));
@@ -235,7 +233,7 @@ async fn a_server_that_is_not_there_is_unreachable_within_the_deadline() {
         assert!(started.elapsed() < deadline * 3, "{:?}", started.elapsed());
     }
     let uri = Secret::new(format!("mongodb://127.0.0.1:{}/tickets", ports[1]));
-    let store = Store::new(&uri, life.clone(), DEADLINE).await.unwrap();
+    let store = Store::new(&uri, life.clone(), DEADLINE).unwrap();
     let (ping, clean) = tokio::join!(store.ping(), life.shutdown(Duration::ZERO));
     assert!(!clean, "the ping was running");
     assert!(
@@ -250,15 +248,12 @@ async fn a_uri_that_is_wrong_is_named_without_its_password() {
         "",
         "localhost:27017/tickets",
         "http://localhost/tickets",
-        "mongodb://localhost:27017",
         "mongodb://localhost:27017/tickets?socketTimeoutMS=5",
         "mongodb://root:hunter2@@localhost/tickets",
         "mongodb://root:hunter2/x@localhost:27017/tickets",
         "mongodb://root:hunter2@localhost:port/tickets",
     ] {
-        let error = Store::new(&Secret::new(uri), Lifecycle::default(), DEADLINE)
-            .await
-            .unwrap_err();
+        let error = Store::new(&Secret::new(uri), Lifecycle::default(), DEADLINE).unwrap_err();
         assert_eq!(error.setting, "MONGO_URI");
         assert!(!error.problem.contains("hunter2"), "{error}");
     }

@@ -66,9 +66,7 @@ impl World {
             .unwrap()
             .database(&name);
         let life = Lifecycle::default();
-        let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE)
-            .await
-            .unwrap();
+        let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE).unwrap();
         let redis = redis::client(redis).unwrap();
         redis.init().await.unwrap();
         let keys = Keys::new(&name, 4);

@@ -128,8 +128,10 @@ impl Room {
             Err(_) => return,
         }
         self.shared.metrics.followed.inc();
+        let stopping = self.shared.life.stopping().clone();
         loop {
             let command = tokio::select! {
+                () = stopping.cancelled() => break,
                 command = commands.recv() => command,
                 () = sleep_until(self.next_timer()) => {
                     self.timers().await;
