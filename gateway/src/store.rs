@@ -9,9 +9,9 @@
 //!   operation runs in a task of its own, and only the waiting for it ends at the deadline.
 //! - One odd document never fails a list: [`documents`] gives an odd field its default.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, future::IntoFuture, sync::Arc, time::Duration};
 
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use mongodb::{
     Client, Database,
     bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId},
@@ -225,9 +225,17 @@ fn either_form(id: Id) -> [Bson; 2] {
 /// # Errors
 /// Names `MONGO_URI` where it is none, or has an option that the driver refuses.
 pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
-    match ConnectionString::parse(uri.expose()) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(BadSetting::new(SETTING, problem(uri))),
+    if ConnectionString::parse(uri.expose()).is_err() {
+        return Err(BadSetting::new(SETTING, problem(uri)));
+    }
+    // Only names of the `srv` form have to be looked up; everything else is decided at once.
+    let options = ClientOptions::parse(uri.expose()).into_future();
+    match options.now_or_never() {
+        Some(Err(error)) if !uri.expose().starts_with("mongodb+srv") => {
+            // Credentials have been read by now: this is about hosts and options.
+            Err(BadSetting::new(SETTING, error.to_string()))
+        }
+        _ => Ok(()),
     }
 }
 
