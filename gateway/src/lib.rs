@@ -79,6 +79,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     let stopped = life.until_stopped().await;
     app.drain(config.drain()).await;
     life.shutdown(GRACE).await;
+    app.tickets.store().close().await;
     Ok(stopped?)
 }
 

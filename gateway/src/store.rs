@@ -114,6 +114,15 @@ impl Store {
         self.database.get_or_try_init(open).await.cloned()
     }
 
+    /// Ends the connections. The driver's own tasks must not outlive the runtime.
+    pub async fn close(&self) {
+        if let Some(database) = self.database.get() {
+            let shutdown = database.client().clone().shutdown().immediate(true);
+            // Nothing of ours waits for it.
+            let _ = tokio::time::timeout(self.deadline, shutdown.into_future()).await;
+        }
+    }
+
     /// Asks the primary for a sign of life.
     ///
     /// # Errors

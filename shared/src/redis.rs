@@ -168,9 +168,16 @@ pub fn failure(error: &Error) -> Failure {
             | ErrorKind::Tls
             | ErrorKind::Protocol
             | ErrorKind::Backpressure => Failure::Unreachable,
+            // The client's own words, such as "Failed to route command": the connection went just now. A code
+            // that Redis itself begins a refusal with is in capitals.
+            ErrorKind::Unknown if !is_code(code) => Failure::Unreachable,
             _ => Failure::Defect,
         },
     }
+}
+
+fn is_code(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|letter| letter.is_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -212,6 +219,7 @@ mod tests {
             Failure::Unreachable
         );
         assert_eq!(told("ERR Error running script"), Failure::Defect);
+        assert_eq!(told("Failed to route command."), Failure::Unreachable);
         assert_eq!(
             failure(&Error::new(ErrorKind::Timeout, "Request timed out.")),
             Failure::Unreachable

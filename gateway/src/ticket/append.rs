@@ -269,6 +269,7 @@ impl Tickets {
                 let (seq, _prev, at) = (items.number(), items.number(), items.number());
                 let _epoch = items.value();
                 let frame = items.bytes().unwrap_or_default();
+                tracing::debug!(ticket.id = %id, seq, kind = call.op, "appended");
                 Ok(Answer::Done {
                     seq,
                     at: i64::try_from(at).unwrap_or(0),

@@ -44,6 +44,7 @@ impl Room {
             seen.seq = entry.seq;
         }
         let (internal, seq, prev_seq) = (entry.internal(), entry.seq, entry.prev_seq);
+        tracing::debug!(ticket.id = %self.ticket, seq, sockets = self.members.len(), "emitting");
         if let Some(message) = entry.message() {
             self.no_longer_typing(&message.sender_id.clone()).await;
             let event = MessageReceived {
