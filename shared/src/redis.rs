@@ -23,6 +23,9 @@ use crate::config::{BadSetting, Secret};
 /// How long a command may take before its caller is told that Redis can't be reached.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many messages of subscriptions may wait. What comes beyond is lost, and whoever reads them is told.
+const CHANNEL_MESSAGES: usize = 16_384;
+
 /// Checks that a URL is one that a client could be made of.
 ///
 /// # Errors
@@ -78,7 +81,6 @@ fn builder(url: &Secret) -> Result<fred::types::Builder, BadSetting> {
         })
         .set_performance_config(PerformanceConfig {
             default_command_timeout: COMMAND_TIMEOUT,
-            broadcast_channel_capacity: 65_536,
             ..PerformanceConfig::default()
         });
     Ok(builder)
@@ -100,7 +102,12 @@ pub fn client(url: &Secret) -> Result<Client, BadSetting> {
 /// # Errors
 /// Names `REDIS_URL`.
 pub fn subscriber(url: &Secret) -> Result<SubscriberClient, BadSetting> {
-    builder(url)?
+    let mut builder = builder(url)?;
+    // Every slot is allocated at once, so only where messages come in.
+    builder.with_performance_config(|performance| {
+        performance.broadcast_channel_capacity = CHANNEL_MESSAGES;
+    });
+    builder
         .build_subscriber_client()
         .map_err(|_| BadSetting::new("REDIS_URL", "is not usable"))
 }

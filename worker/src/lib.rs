@@ -54,10 +54,19 @@ pub enum Error {
 }
 
 /// A worker that runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Worker {
     /// Where it answers operators.
     pub ops: SocketAddr,
+    store: Store,
+}
+
+impl Worker {
+    /// Ends the connections to MongoDB, once every task has ended. The driver's own tasks must not outlive the
+    /// runtime.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
 }
 
 /// Runs a worker until the process is asked to stop, and lets it finish what it has in hand.
@@ -65,14 +74,21 @@ pub struct Worker {
 /// # Errors
 /// Where it can't start, or one of its tasks died.
 pub async fn run(config: &Config, life: Lifecycle) -> Result<(), Error> {
+    let mut worker = None;
     let ended = tokio::select! {
         started = start(config, &life) => match started {
-            Ok(_) => life.until_stopped().await.map_err(Error::from),
+            Ok(started) => {
+                worker = Some(started);
+                life.until_stopped().await.map_err(Error::from)
+            }
             Err(error) => Err(error),
         },
         ended = life.until_stopped() => ended.map_err(Error::from),
     };
     life.shutdown(config.grace()).await;
+    if let Some(worker) = worker {
+        worker.close().await;
+    }
     tracing::info!("worker stopped");
     ended
 }
@@ -121,7 +137,7 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
         readers,
         "worker started"
     );
-    Ok(Worker { ops })
+    Ok(Worker { ops, store })
 }
 
 /// Starts the readers: one for all partitions, or, on a Redis Cluster, which does not read the streams of

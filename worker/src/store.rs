@@ -131,6 +131,13 @@ impl Store {
         })
     }
 
+    /// Ends the connections.
+    pub(crate) async fn close(&self) {
+        let shutdown = self.database.client().clone().shutdown().immediate(true);
+        // Nothing of ours waits for it.
+        let _ = tokio::time::timeout(Duration::from_secs(2), shutdown.into_future()).await;
+    }
+
     /// Creates the collections before anything is written or indexed: a write that creates its collection and
     /// an index build that does the same get in each other's way.
     pub(crate) async fn prepare(&self) -> Result<(), Failure> {
