@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e fmt lint clean-local
+.PHONY: help run test e2e faults fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
@@ -19,6 +19,10 @@ test: ## Run all tests: unit, integration, documentation, end to end
 
 e2e: ## Run the end-to-end tests only; one file with FILE=tests/order.test.js
 	@$(PYTHON) -u deploy/local/test.py --only e2e $(if $(FILE),--file $(FILE))
+
+faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
+	@cargo build --locked -p ticket-gateway -p ticket-worker -p ticket-bench
+	@cargo run --quiet --locked -p ticket-bench --bin faults -- $(if $(SHORT),--short) $(ONLY)
 
 fmt: ## Format the code
 	@cargo fmt --all

@@ -1,0 +1,219 @@
+//! The faults, by name, and how a run goes through one.
+
+use std::{collections::BTreeMap, future::Future, path::Path, pin::Pin, time::Duration};
+
+use anyhow::Context as _;
+
+use crate::{
+    judge::Fault as Broken,
+    load::Size,
+    report::{self, Row},
+    run::{Context, Run},
+    stats,
+    world::Shape,
+};
+
+mod clients;
+mod gateways;
+mod mongo;
+mod poison;
+mod redis;
+mod rotation;
+mod workers;
+
+/// One fault.
+pub(crate) struct Fault {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// Whether it is part of the short selection.
+    pub short: bool,
+    run: fn(Context) -> Going,
+}
+
+type Going = Pin<Box<dyn Future<Output = anyhow::Result<Row>>>>;
+
+macro_rules! table {
+    ($($name:literal $short:literal $what:literal $run:path;)*) => {
+        &[$(Fault { name: $name, what: $what, short: $short, run: |context| Box::pin($run(context)) }),*]
+    };
+}
+
+/// Every fault, in the order of the report.
+pub(crate) const ALL: &[Fault] = table! {
+    "none" false "no fault" rotation::none;
+    "F1" true "gateway killed" gateways::killed;
+    "F2" false "gateway stopped, then continued" gateways::stopped;
+    "F3" true "worker killed in mid-batch" workers::killed;
+    "F4" false "worker hangs and comes back late" workers::hangs;
+    "F5" true "Redis killed and restarted with AOF" redis::restarted;
+    "F6" false "Redis restarted empty" redis::emptied;
+    "F7" false "Redis fails over to a replica that lags" redis::failed_over;
+    "F8" false "Redis without enough replicas" redis::lonely;
+    "F9" false "Redis out of memory" redis::out_of_memory;
+    "F10" false "Redis can't write to its disk" redis::disk_full;
+    "F11" true "Redis stopped" redis::stopped;
+    "F12" true "MongoDB down under load" mongo::down;
+    "F13" false "MongoDB down until Redis is full" mongo::down_until_full;
+    "F14" false "MongoDB slow" mongo::slow;
+    "F15" false "unknown outcome of writes" mongo::unknown;
+    "F16" false "poison entries" poison::undecodable;
+    "F17" false "entries of a newer format" poison::newer;
+    "F18" true "the same send twice at once, on two gateways" clients::twins;
+    "F19" false "two agents change the status at once" clients::rivals;
+    "F20" false "a gateway's clock 10 minutes off" gateways::clock;
+    "F28" true "SIGTERM to a gateway" gateways::terminated;
+    "F29" false "SIGTERM to a worker" workers::terminated;
+    "P8" true "rolling restart of everything" gateways::rolling;
+    "F30" false "gateway cut off from Redis" gateways::cut_off;
+    "F31" false "half-open client connection" clients::half_open;
+    "F34" false "Redis and MongoDB absent at start" gateways::absent;
+    "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
+};
+
+/// What a fault has to say of itself.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What was done.
+    done: String,
+    /// Its figures.
+    figures: Vec<String>,
+    /// From when on delivery is measured: the end of the outage.
+    mark: Option<u32>,
+    /// What is lost by design.
+    by_design: Vec<Broken>,
+}
+
+impl Told {
+    fn new(done: impl Into<String>) -> Self {
+        Self {
+            done: done.into(),
+            ..Self::default()
+        }
+    }
+
+    fn figure(mut self, figure: impl Into<String>) -> Self {
+        self.figures.push(figure.into());
+        self
+    }
+
+    fn since(mut self, mark: u32) -> Self {
+        self.mark = Some(mark);
+        self
+    }
+}
+
+/// The load that most faults have.
+fn usual() -> Size {
+    Size {
+        tickets: 16,
+        customers: 2,
+        agents: 8,
+        spread: 1,
+        rate: 200,
+        window: 4,
+    }
+}
+
+/// Runs the usual load through what `fault` does to it.
+async fn under(
+    context: &Context,
+    name: &str,
+    shape: Shape,
+    size: Size,
+    fault: impl AsyncFnOnce(&mut Run) -> anyhow::Result<Told>,
+) -> anyhow::Result<Row> {
+    let mut run = Run::begin(context, name, &shape, size).await?;
+    let told = fault(&mut run).await.context("during the fault")?;
+    let finished = run.finish().await.context("after the fault")?;
+    let mut figures = told.figures;
+    if let Some(mark) = told.mark {
+        let ms = |after: Option<u32>| after.map_or("(nobody)".to_owned(), |ms| format!("{ms} ms"));
+        let (local, remote) = stats::delivery_after(&finished.history, mark);
+        figures.push(format!(
+            "delivery again after {} local, {} remote",
+            ms(local),
+            ms(remote)
+        ));
+        let silence = stats::longest_silence(&finished.history, mark);
+        figures.push(format!("every client hears again after {silence} ms"));
+    }
+    let stats = finished.stats;
+    let told_more = [
+        ("resumes", stats.resumed),
+        ("reloads", stats.reloaded),
+        ("repeats", stats.repeats),
+        ("refused yet accepted", stats.refused_yet_accepted),
+        ("unanswered", stats.unanswered),
+    ];
+    figures.extend(
+        told_more
+            .into_iter()
+            .filter(|(_, n)| *n > 0)
+            .map(|(what, n)| format!("{what} {n}")),
+    );
+    Ok(Row {
+        done: told.done,
+        stats,
+        figures,
+        verdict: finished.verdict,
+        by_design: told.by_design,
+        failures: finished.failures,
+        skipped: None,
+    })
+}
+
+/// A row of a fault that can't be run here.
+fn skipped(why: impl Into<String>) -> Row {
+    Row {
+        skipped: Some(why.into()),
+        ..Row::default()
+    }
+}
+
+/// The longer or the shorter outage.
+fn outage(context: &Context, long: u64, short: u64) -> Duration {
+    Duration::from_secs(if context.short { short } else { long })
+}
+
+/// Runs faults one after the other, reports each at once, and says how many did not keep their promises.
+pub(crate) async fn all(
+    context: &Context,
+    chosen: &[&'static Fault],
+    report: &Path,
+    code: &str,
+    say: impl Fn(&str),
+) -> anyhow::Result<usize> {
+    let order: Vec<&str> = ALL.iter().map(|fault| fault.name).collect();
+    let mut broken = 0;
+    for fault in chosen {
+        let began = std::time::Instant::now();
+        say(&format!("=== {}: {}", fault.name, fault.what));
+        let row = (fault.run)(context.clone())
+            .await
+            .unwrap_or_else(|error| Row {
+                done: "not finished".into(),
+                failures: vec![format!("{error:#}")],
+                ..Row::default()
+            });
+        let line = row.line(fault.name, fault.what, code);
+        for (kind, words) in &row.verdict.examples {
+            say(&format!("    {}: {words}", kind.name()));
+        }
+        say(&format!("{line}\n    {} s", began.elapsed().as_secs()));
+        report::write(
+            report,
+            &BTreeMap::from([(fault.name.to_owned(), line)]),
+            &order,
+        )?;
+        let directory = context.directory.join(fault.name);
+        if row.skipped.is_none() && !row.good() {
+            broken += 1;
+            say(&format!("    logs and data: {}", directory.display()));
+        } else if directory.exists() {
+            std::fs::remove_dir_all(directory)?;
+        }
+    }
+    Ok(broken)
+}

@@ -1,0 +1,132 @@
+//! What happens to MongoDB.
+
+use std::time::Duration;
+
+use super::{Told, outage, under, usual};
+use crate::{
+    load::Size,
+    process::Signal,
+    proxy::Mode,
+    report::Row,
+    run::{Context, Run},
+    world::{Shape, World},
+};
+
+fn proxied() -> Shape {
+    Shape {
+        worker_proxies: true,
+        ..Shape::default()
+    }
+}
+
+fn way(world: &World, mode: Mode) {
+    if let Some(proxy) = &world.worker_mongo {
+        proxy.set(mode);
+    }
+}
+
+/// Somebody comes to every ticket, without knowing anything of it.
+async fn newcomers(run: &mut Run) {
+    let heads = run
+        .heads()
+        .await
+        .map_err(|error| error.context("joins of newcomers during the outage"));
+    run.note(heads);
+}
+
+pub(super) async fn down(context: Context) -> anyhow::Result<Row> {
+    let long = outage(&context, 60, 10);
+    let size = Size {
+        rate: 500,
+        ..usual()
+    };
+    under(&context, "F12", Shape::default(), size, async |run| {
+        run.world.mongo.kill();
+        run.lasts(long / 2).await;
+        newcomers(run).await;
+        // Everybody of one gateway resumes on the other.
+        run.world.gateways[0].signal(Signal::Term)?;
+        run.world.gateways[0].stop(Duration::from_secs(20)).await?;
+        run.world.gateways[0].start()?;
+        run.lasts(long / 2).await;
+        let owed = run.load.acked();
+        run.world.restart_mongo().await?;
+        let mark = run.mark();
+        let drained = run.persists(owed, Duration::from_mins(2)).await;
+        run.note(drained);
+        let took = run.mark() - mark;
+        run.check(took < 30_000, format!("the backlog took {took} ms"));
+        Ok(Told::new(format!(
+            "MongoDB killed (-9) for {} s at 500 messages a second; meanwhile newcomers join every ticket, and a \
+             gateway is restarted so that its clients resume on the other",
+            long.as_secs()
+        ))
+        .figure(format!("backlog of the outage stored {took} ms after MongoDB's return")))
+    })
+    .await
+}
+
+pub(super) async fn down_until_full(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F13", Shape::default(), usual(), async |run| {
+        let redis = run.world.redis.address;
+        run.world.mongo.kill();
+        let limit = super::redis::used_memory(&run.world)? + 3_000_000;
+        run.world
+            .redis_cli(redis, &["config", "set", "maxmemory", &limit.to_string()])?;
+        run.lasts(Duration::from_secs(25)).await;
+        run.world.restart_mongo().await?;
+        let mark = run.mark();
+        run.acks(100).await?;
+        let took = run.mark() - mark;
+        run.world
+            .redis_cli(redis, &["config", "set", "maxmemory", "0"])?;
+        run.acks(200).await?;
+        Ok(
+            Told::new("MongoDB killed (-9) for 25 s, with 3 MB left in Redis (maxmemory)").figure(
+                format!("100 more messages taken {took} ms after MongoDB's return"),
+            ),
+        )
+    })
+    .await
+}
+
+pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
+    let long = outage(&context, 20, 10);
+    under(&context, "F14", proxied(), usual(), async |run| {
+        let before = run.load.acked();
+        way(&run.world, Mode::Delay(Duration::from_secs(2)));
+        run.lasts(long / 2).await;
+        way(&run.world, Mode::Throttle(32 * 1024));
+        run.lasts(long / 2).await;
+        let during = run.load.acked() - before;
+        way(&run.world, Mode::Pass);
+        let owed = run.load.acked();
+        let mark = run.mark();
+        let drained = run.persists(owed, Duration::from_mins(1)).await;
+        run.note(drained);
+        Ok(Told::new(format!(
+            "every answer of MongoDB to the worker 2 s late, for {} s",
+            long.as_secs()
+        ))
+        .figure(format!("{during} messages taken meanwhile"))
+        .figure(format!("backlog stored {} ms after", run.mark() - mark)))
+    })
+    .await
+}
+
+pub(super) async fn unknown(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F15", proxied(), usual(), async |run| {
+        for _ in 0..3 {
+            way(&run.world, Mode::Mute);
+            run.lasts(Duration::from_secs(2)).await;
+            way(&run.world, Mode::Cut);
+            run.lasts(Duration::from_millis(300)).await;
+            way(&run.world, Mode::Pass);
+            run.acks(200).await?;
+        }
+        Ok(Told::new(
+            "three times: MongoDB's answers thrown away for 2 s while its writes go through, then the connections cut",
+        ))
+    })
+    .await
+}

@@ -1,0 +1,247 @@
+//! What happens to Redis.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Told, outage, under, usual};
+use crate::{
+    judge::Fault,
+    process::Signal,
+    proxy::{Mode, Proxy},
+    report::Row,
+    run::{Context, Run},
+    wait::until,
+    world::{Shape, World, redis_answers},
+};
+
+pub(super) async fn restarted(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F5", Shape::default(), usual(), async |run| {
+        run.world.redis.kill();
+        run.lasts(Duration::from_secs(4)).await;
+        run.world.restart_redis().await?;
+        let mark = run.mark();
+        let back = run.world.ready().await?;
+        run.acks(800).await?;
+        Ok(
+            Told::new("Redis killed (-9), 4 s down, started again with its append-only file")
+                .figure(format!("gateways ready {} ms after", back.as_millis()))
+                .since(mark),
+        )
+    })
+    .await
+}
+
+pub(super) async fn emptied(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F6", Shape::default(), usual(), async |run| {
+        run.world.redis.kill();
+        let files = run.world.directory.join("redis");
+        std::fs::remove_dir_all(&files)?;
+        std::fs::create_dir_all(&files)?;
+        run.world.restart_redis().await?;
+        let mark = run.mark();
+        run.world.ready().await?;
+        run.acks(800).await?;
+        let mut told =
+            Told::new("Redis killed (-9) and started again without its data").since(mark);
+        told.by_design = vec![Fault::Lost];
+        Ok(told)
+    })
+    .await
+}
+
+pub(super) async fn failed_over(context: Context) -> anyhow::Result<Row> {
+    let shape = Shape {
+        gateway_proxies: true,
+        worker_proxies: true,
+        ..Shape::default()
+    };
+    let life = context.life.clone();
+    under(&context, "F7", shape, usual(), async |run| {
+        let mut replica = run.world.another_redis("replica")?;
+        replica.start()?;
+        let answers = async || redis_answers(replica.address).await;
+        until("the replica answers", Duration::from_secs(20), answers).await?;
+        let lag = Proxy::open(&life, run.world.redis.address).await?;
+        let (port, at) = (lag.address.port().to_string(), replica.address);
+        run.world.redis_cli(at, &["replicaof", "127.0.0.1", &port])?;
+        let world = &run.world;
+        let linked = async || {
+            let info = world.redis_cli(at, &["info", "replication"]);
+            info.is_ok_and(|info| info.contains("master_link_status:up"))
+        };
+        until("the replica follows", Duration::from_secs(30), linked).await?;
+        run.acks(200).await?;
+        lag.set(Mode::Hole);
+        run.acks(400).await?;
+        run.world.redis.kill();
+        run.world.redis_cli(at, &["replicaof", "no", "one"])?;
+        for proxy in run.world.gateway_redis.iter().chain(&run.world.worker_redis) {
+            proxy.lead_to(at);
+        }
+        let mark = run.mark();
+        run.world.ready().await?;
+        run.acks(800).await?;
+        // The replica is the Redis of this run from here on.
+        std::mem::swap(&mut run.world.redis, &mut replica);
+        let mut told = Told::new(
+            "a replica that lacks the last 400 messages takes over from a master that is killed (-9)",
+        )
+        .since(mark);
+        told.by_design = vec![Fault::Lost];
+        Ok(told)
+    })
+    .await
+}
+
+/// Lets Redis refuse writes for a while, and sees that nothing is acknowledged meanwhile. Returns how long it
+/// took until messages are taken again.
+async fn refusing(
+    run: &mut Run,
+    long: Duration,
+    begin: impl AsyncFnOnce(&World) -> anyhow::Result<()>,
+    end: impl AsyncFnOnce(&World) -> anyhow::Result<()>,
+) -> anyhow::Result<u32> {
+    begin(&run.world).await?;
+    // What was on its way is answered first.
+    run.lasts(Duration::from_secs(1)).await;
+    let before = run.load.acked();
+    run.lasts(long).await;
+    let falsely = run.load.acked() - before;
+    run.check(
+        falsely == 0,
+        format!("{falsely} messages acknowledged while Redis refused writes"),
+    );
+    end(&run.world).await?;
+    let mark = run.mark();
+    run.acks(1).await?;
+    let took = run.mark() - mark;
+    run.acks(400).await?;
+    Ok(took)
+}
+
+fn set(world: &World, setting: &str, value: &str) -> anyhow::Result<()> {
+    world
+        .redis_cli(world.redis.address, &["config", "set", setting, value])
+        .map(drop)
+}
+
+pub(super) async fn lonely(context: Context) -> anyhow::Result<Row> {
+    let long = outage(&context, 8, 5);
+    under(&context, "F8", Shape::default(), usual(), async |run| {
+        let took = refusing(
+            run,
+            long,
+            async |world| set(world, "min-replicas-to-write", "1"),
+            async |world| set(world, "min-replicas-to-write", "0"),
+        )
+        .await?;
+        Ok(Told::new(format!(
+            "`min-replicas-to-write 1` without a replica for {} s",
+            long.as_secs()
+        ))
+        .figure(format!("messages taken again after {took} ms")))
+    })
+    .await
+}
+
+/// How many bytes Redis holds.
+pub(super) fn used_memory(world: &World) -> anyhow::Result<u64> {
+    let info = world.redis_cli(world.redis.address, &["info", "memory"])?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    Ok(line
+        .context("Redis does not say how much memory it uses")?
+        .trim()
+        .parse()?)
+}
+
+pub(super) async fn out_of_memory(context: Context) -> anyhow::Result<Row> {
+    let long = outage(&context, 8, 5);
+    under(&context, "F9", Shape::default(), usual(), async |run| {
+        let owed = run.load.acked();
+        let took = refusing(
+            run,
+            long,
+            async |world| set(world, "maxmemory", "1mb"),
+            async |world| {
+                // Workers go on: what was taken is stored, whatever Redis refuses.
+                let database = crate::readback::open(&world.mongo_uri()).await?;
+                let drained =
+                    async || crate::readback::entries(&database).await.unwrap_or(0) >= owed;
+                until(
+                    "the worker drains while Redis is full",
+                    Duration::from_secs(20),
+                    drained,
+                )
+                .await?;
+                set(world, "maxmemory", "0")
+            },
+        )
+        .await?;
+        Ok(Told::new(format!(
+            "`maxmemory` below what Redis holds for {} s",
+            long.as_secs()
+        ))
+        .figure(format!("messages taken again after {took} ms")))
+    })
+    .await
+}
+
+pub(super) async fn disk_full(context: Context) -> anyhow::Result<Row> {
+    let long = outage(&context, 8, 5);
+    under(&context, "F10", Shape::default(), usual(), async |run| {
+        // A snapshot can't replace a directory: as good as a full disk, and nobody needs to be root for it.
+        let blocked = run.world.directory.join("redis").join("dump.rdb");
+        std::fs::create_dir_all(&blocked)?;
+        let took = refusing(
+            run,
+            long,
+            async |world| {
+                set(world, "save", "1 1")?;
+                let refuses = async || {
+                    let info = world.redis_cli(world.redis.address, &["info", "persistence"]);
+                    info.is_ok_and(|info| info.contains("rdb_last_bgsave_status:err"))
+                };
+                until("Redis fails to save", Duration::from_secs(20), refuses)
+                    .await
+                    .map(drop)
+            },
+            async |world| {
+                std::fs::remove_dir_all(&blocked)?;
+                let saved = async || {
+                    let info = world.redis_cli(world.redis.address, &["info", "persistence"]);
+                    info.is_ok_and(|info| info.contains("rdb_last_bgsave_status:ok"))
+                };
+                world.redis_cli(world.redis.address, &["bgsave"]).ok();
+                until("Redis saves again", Duration::from_secs(20), saved)
+                    .await
+                    .map(drop)
+            },
+        )
+        .await?;
+        set(&run.world, "save", "")?;
+        Ok(Told::new(format!(
+            "Redis can't save for {} s and refuses writes (MISCONF)",
+            long.as_secs()
+        ))
+        .figure(format!("messages taken again after {took} ms")))
+    })
+    .await
+}
+
+pub(super) async fn stopped(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F11", Shape::default(), usual(), async |run| {
+        run.world.redis.signal(Signal::Stop)?;
+        run.lasts(Duration::from_secs(5)).await;
+        run.world.redis.signal(Signal::Continue)?;
+        let mark = run.mark();
+        let back = run.world.ready().await?;
+        run.acks(800).await?;
+        Ok(Told::new("Redis stopped for 5 s (SIGSTOP)")
+            .figure(format!("gateways ready {} ms after", back.as_millis()))
+            .since(mark))
+    })
+    .await
+}

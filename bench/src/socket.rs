@@ -1,0 +1,90 @@
+//! One Socket.IO connection over a websocket.
+
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async_with_config,
+    tungstenite::{self, Message},
+};
+
+use crate::packet::{CONNECT, Packet};
+
+/// How long the server may take to let a client in.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// How long a frame may take to be written: longer only where nobody reads on the other side.
+const WRITING: Duration = Duration::from_secs(5);
+
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    /// The other side closed it.
+    #[error("closed")]
+    Closed,
+    /// It takes too long.
+    #[error("timed out")]
+    TimedOut(#[from] tokio::time::error::Elapsed),
+    /// No connection.
+    #[error("tcp: {0}")]
+    Tcp(#[from] std::io::Error),
+    /// The protocol broke.
+    #[error("websocket: {0}")]
+    WebSocket(#[from] Box<tungstenite::Error>),
+}
+
+impl From<tungstenite::Error> for Lost {
+    fn from(error: tungstenite::Error) -> Self {
+        Self::WebSocket(Box::new(error))
+    }
+}
+
+/// A connection that the namespace let in.
+#[derive(Debug)]
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Connects to `address` (`host:port`) and enters the default namespace.
+    ///
+    /// # Errors
+    /// Where it is not let in, in time.
+    pub(crate) async fn connect(address: &str) -> Result<Self, Lost> {
+        timeout(CONNECTING, async {
+            let tcp = TcpStream::connect(address).await?;
+            tcp.set_nodelay(true)?;
+            let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+            let (stream, _) =
+                client_async_with_config(url, MaybeTlsStream::Plain(tcp), None).await?;
+            let mut socket = Self(stream);
+            loop {
+                match socket.next().await? {
+                    Packet::Open => socket.write(CONNECT.to_owned()).await?,
+                    Packet::Connected => return Ok(socket),
+                    Packet::Closed => return Err(Lost::Closed),
+                    _ => {}
+                }
+            }
+        })
+        .await?
+    }
+
+    /// The next packet. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// Where the connection ended.
+    pub(crate) async fn next(&mut self) -> Result<Packet, Lost> {
+        match self.0.next().await.ok_or(Lost::Closed)?? {
+            Message::Text(text) => Ok(Packet::decode(&text)),
+            Message::Close(_) => Err(Lost::Closed),
+            _ => Ok(Packet::Other),
+        }
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// Where the connection ended, or nobody reads.
+    pub(crate) async fn write(&mut self, frame: String) -> Result<(), Lost> {
+        Ok(timeout(WRITING, self.0.send(Message::text(frame))).await??)
+    }
+}
