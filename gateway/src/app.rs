@@ -25,15 +25,17 @@ use ticket_shared::{
 
 use crate::{
     adapter::{Adapter, DriverMetrics, FredDriver},
-    config::Config,
+    config::{Config, Durability},
     metrics::Metrics,
     presence::Presence,
     socket::Throttle,
     store::Store,
     ticket::{
         Tickets,
+        commit::Commit,
         follow::{Follower, Io},
     },
+    watch::{Limits, Watch},
 };
 
 /// How long MongoDB may take before a reader is told that it can't be reached.
@@ -55,6 +57,8 @@ pub struct App {
     pub origins: Vec<HeaderValue>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What Redis holds and how it is set.
+    pub watch: Watch,
     /// The tasks.
     pub life: Lifecycle,
     registry: Registry,
@@ -87,6 +91,8 @@ impl App {
         let mut registry = Registry::with_prefix("ticket_gateway");
         metrics.register(&mut registry);
         driver_metrics.register(&mut registry);
+        let watch = Watch::default();
+        watch.register(&mut registry);
 
         let common = &config.common;
         let keys = Keys::new(&common.key_prefix, common.partitions);
@@ -112,7 +118,21 @@ impl App {
             .build_layer();
 
         let presence = Arc::new(Presence::new(commands.clone(), keys.clone()));
-        let tickets = Tickets::new(commands.clone(), keys, store);
+        let commit = match config.durability {
+            Durability::Stream => None,
+            Durability::Replica => Some(Commit::start(
+                &common.redis_url,
+                &keys,
+                config.durability_replicas,
+                &life,
+            )?),
+        };
+        let limits = Limits {
+            backlog: config.backlog_max,
+            memory_percent: config.memory_max_percent,
+        };
+        watch.start(commands.clone(), keys.clone(), limits, &life);
+        let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
         commands.connect();
         let follower = Follower::start(
             channels.clone(),
@@ -131,6 +151,7 @@ impl App {
             typing: Throttle::default(),
             origins: config.origins()?,
             metrics,
+            watch,
             life,
             registry,
             driver,

@@ -39,9 +39,18 @@ pub struct Config {
     /// Who is believed: none trusts what clients say of themselves. Must be set
     #[arg(long, env = "AUTH_MODE")]
     pub auth_mode: Option<AuthMode>,
-    /// What an acknowledged change has survived: stream is Redis with AOF
+    /// What an acknowledged change has survived: stream is Redis with AOF, replica is that and its replicas
     #[arg(long, env = "DURABILITY", default_value = "stream")]
     pub durability: Durability,
+    /// How many replicas have it, with DURABILITY=replica
+    #[arg(long, env = "DURABILITY_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub durability_replicas: u16,
+    /// Changes are refused while more entries than this are not in MongoDB yet
+    #[arg(long, env = "BACKLOG_MAX", default_value_t = 1_000_000)]
+    pub backlog_max: u64,
+    /// Changes are refused while Redis uses more than this share of its maxmemory
+    #[arg(long, env = "MEMORY_MAX_PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub memory_max_percent: u64,
     /// For how many milliseconds clients are sent away before a planned stop
     #[arg(long, env = "DRAIN_MS", default_value_t = 3_000)]
     pub drain_ms: u64,
@@ -66,6 +75,8 @@ pub enum AuthMode {
 pub enum Durability {
     /// Appended to Redis, which writes it to its append-only file.
     Stream,
+    /// That, and it has reached replicas.
+    Replica,
 }
 
 impl Config {
@@ -83,6 +94,12 @@ impl Config {
         }
         self.origins()?;
         crate::store::check_uri(&self.common.mongo_uri)?;
+        let url = self.common.redis_url.expose();
+        if self.durability == Durability::Replica && url.contains("-cluster://") {
+            // One connection, whose writes are waited for, does not reach every server of a cluster.
+            let problem = "replica does not work with a Redis Cluster; use stream";
+            return Err(BadSetting::new("DURABILITY", problem));
+        }
         Ok(self)
     }
 

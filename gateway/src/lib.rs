@@ -16,6 +16,7 @@ pub mod script;
 pub mod socket;
 pub mod store;
 pub mod ticket;
+pub mod watch;
 
 use std::time::Duration;
 

@@ -24,6 +24,16 @@ impl Script {
         }
     }
 
+    /// Its text.
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// Its hash.
+    pub fn sha(&self) -> &str {
+        &self.sha
+    }
+
     /// Runs it, with the deadline of a command that somebody waits for, in one attempt.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! it for the sockets that are in it.
 
 pub mod append;
+pub mod commit;
 pub mod epoch;
 pub mod follow;
 pub mod list;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use fred::clients::Client;
 use ticket_shared::stream::Keys;
 
-use crate::{script::Script, store::Store};
+use crate::{script::Script, store::Store, watch::Watch};
+use commit::Commit;
 
 /// The logs of all tickets. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ struct Inner {
     redis: Client,
     keys: Keys,
     store: Store,
+    admission: Watch,
+    commit: Option<Commit>,
     append: Script,
     read: Script,
     warm: Script,
@@ -34,11 +38,22 @@ struct Inner {
 
 impl Tickets {
     /// Logs under `keys` in `redis`, with `store` behind them.
-    pub fn new(redis: Client, keys: Keys, store: Store) -> Self {
+    ///
+    /// Changes are refused while `admission` says so, and acknowledged once `commit` has them on replicas, where
+    /// that is wanted.
+    pub fn new(
+        redis: Client,
+        keys: Keys,
+        store: Store,
+        admission: Watch,
+        commit: Option<Commit>,
+    ) -> Self {
         Self(Arc::new(Inner {
             redis,
             keys,
             store,
+            admission,
+            commit,
             append: Script::new(include_str!("ticket/append.lua")),
             read: Script::new(include_str!("ticket/read.lua")),
             warm: Script::new(include_str!("ticket/warm.lua")),

@@ -42,7 +42,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// `GET /readyz`: whether clients should be sent here.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let body = json!({ "ready": app.ready(), "draining": app.draining(), "hearsRedis": app.follower.hears() });
+    let body = json!({ "ready": app.ready(), "draining": app.draining(), "hearsRedis": app.follower.hears(), "warnings": app.watch.warnings() });
     (
         if app.ready() {
             StatusCode::OK

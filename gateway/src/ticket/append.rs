@@ -225,6 +225,9 @@ impl Tickets {
     }
 
     async fn append(&self, id: Id, call: &Call) -> Result<Answer, Error> {
+        if self.0.admission.refuses() {
+            return Err(Error::Overloaded("too much is owed to the database"));
+        }
         for _ in 0..3 {
             match self.append_once(id, call).await? {
                 Answer::Cold => self.warm(id).await?,
@@ -263,7 +266,11 @@ impl Tickets {
             call.change.clone().into(),
         ];
         args.extend(call.more.iter().cloned());
-        let mut items = Items::of(self.0.append.call(&self.0.redis, names, args).await?);
+        let answer = match &self.0.commit {
+            Some(commit) => commit.call(names, args).await?,
+            None => self.0.append.call(&self.0.redis, names, args).await?,
+        };
+        let mut items = Items::of(answer);
         match items.text().as_deref() {
             Some("ok") => {
                 let (seq, _prev, at) = (items.number(), items.number(), items.number());

@@ -4,13 +4,14 @@ use std::{rc::Rc, time::Duration};
 
 use fred::{
     clients::Client,
-    interfaces::{ClientLike, HashesInterface},
-    types::{CustomCommand, Value},
+    interfaces::{ClientLike, HashesInterface, KeysInterface},
+    types::{CustomCommand, InfoKind, Value},
 };
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::{
     error::Error,
-    ticket::{Tickets, page::Page, view::Part},
+    ticket::{Tickets, commit::Commit, page::Page, view::Part},
+    watch::{Limits, Warning, Watch},
 };
 use ticket_shared::{domain::Message, event::ErrorCode, id::Id, redis};
 
@@ -178,6 +179,8 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
             replica.clone(),
             world.keys.clone(),
             world.tickets.store().clone(),
+            Watch::default(),
+            None,
         );
         let (again, repeated) = on_replica
             .send(id, message(id, "lost", Some("lost")))
@@ -203,6 +206,122 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
         replica.quit().await.unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
+    let (mut first, mut second) = (Server::absent(), Server::absent());
+    first.start();
+    second.start();
+    let replica = redis::client(&second.url()).unwrap();
+    replica.init().await.unwrap();
+    command(
+        &replica,
+        "REPLICAOF",
+        &["127.0.0.1", &first.port().to_string()],
+    )
+    .await;
+    let url = first.url();
+    in_world_on(&url, |world| {
+        let (url, second) = (url.clone(), &second);
+        async move {
+            let id = stored(&world).await;
+            let commit = Commit::start(&url, &world.keys, 1, &world.life).unwrap();
+            let tickets = Tickets::new(
+                world.redis.clone(),
+                world.keys.clone(),
+                world.tickets.store().clone(),
+                Watch::default(),
+                Some(commit),
+            );
+            until(async || {
+                tickets
+                    .send(id, message(id, "first", Some("c1")))
+                    .await
+                    .is_ok()
+            })
+            .await;
+            let sends = (0..50).map(|i| {
+                let tickets = tickets.clone();
+                async move {
+                    tickets
+                        .send(id, message(id, &format!("m{i}"), None))
+                        .await
+                        .unwrap()
+                        .0
+                        .seq
+                }
+            });
+            let newest = futures::future::join_all(sends)
+                .await
+                .into_iter()
+                .max()
+                .unwrap();
+            assert_eq!(state(&replica, &world, id).await, Some(newest.to_string()));
+
+            second.signal("STOP");
+            let refused = tickets.send(id, message(id, "late", Some("late")));
+            let refused = tokio::time::timeout(Duration::from_secs(20), refused)
+                .await
+                .expect("an answer");
+            assert_eq!(refused.unwrap_err().body().code, ErrorCode::Unavailable);
+            second.signal("CONT");
+            let again = async || tickets.send(id, message(id, "late", Some("late"))).await;
+            until(async || again().await.is_ok()).await;
+            let (late, repeated) = again().await.unwrap();
+            assert_eq!((late.seq, repeated), (newest + 1, true));
+            replica.quit().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
+    in_world(|world| async move {
+        let id = stored(&world).await;
+        let watch = Watch::default();
+        let limits = Limits {
+            backlog: 5,
+            memory_percent: 100,
+        };
+        watch.start(world.redis.clone(), world.keys.clone(), limits, &world.life);
+        let store = world.tickets.store().clone();
+        let tickets = Tickets::new(
+            world.redis.clone(),
+            world.keys.clone(),
+            store,
+            watch.clone(),
+            None,
+        );
+        for _ in 0..6 {
+            tickets.send(id, message(id, "m", None)).await.unwrap();
+        }
+        until(async || watch.refuses()).await;
+        let error = tickets.send(id, message(id, "m", None)).await.unwrap_err();
+        assert_eq!(error.body().code, ErrorCode::Overloaded);
+        assert_eq!(
+            tickets.ticket(id).await.unwrap().seq,
+            9,
+            "readers are served"
+        );
+        let events = world.keys.events(world.keys.partition(id));
+        let _: i64 = world.redis.del(events).await.unwrap();
+        until(async || !watch.refuses()).await;
+        assert!(tickets.send(id, message(id, "m", None)).await.is_ok());
+        assert!(
+            watch
+                .warnings()
+                .contains(&Warning::RedisKeepsNoAppendOnlyFile)
+                || has_file(&world).await
+        );
+    })
+    .await;
+}
+
+async fn has_file(world: &World) -> bool {
+    let info: String = world.redis.info(Some(InfoKind::Persistence)).await.unwrap();
+    info.contains("aof_enabled:1")
 }
 
 /// What the worker does with a message.

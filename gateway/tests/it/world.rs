@@ -9,7 +9,7 @@ use fred::{
 };
 use futures::{FutureExt, TryStreamExt};
 use mongodb::Database;
-use ticket_gateway::{store::Store, ticket::Tickets};
+use ticket_gateway::{store::Store, ticket::Tickets, watch::Watch};
 use ticket_shared::{
     config::Secret,
     id::Id,
@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) redis: Client,
     pub(crate) database: Database,
     pub(crate) tickets: Tickets,
-    life: Lifecycle,
+    pub(crate) life: Lifecycle,
 }
 
 /// Runs a test in a world of its own, and removes that also where the test fails.
@@ -70,7 +70,7 @@ impl World {
         let redis = redis::client(redis).unwrap();
         redis.init().await.unwrap();
         let keys = Keys::new(&name, 4);
-        let tickets = Tickets::new(redis.clone(), keys.clone(), store);
+        let tickets = Tickets::new(redis.clone(), keys.clone(), store, Watch::default(), None);
         Self {
             keys,
             redis,

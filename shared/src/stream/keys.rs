@@ -104,6 +104,11 @@ impl Keys {
         )
     }
 
+    /// What is written behind a group of appends, so that waiting for replicas covers all of them.
+    pub fn commit(&self) -> String {
+        self.of(0, "commit")
+    }
+
     /// The channel on which one gateway listens to itself, in one partition.
     pub fn canary(&self, partition: u16, gateway: Id) -> String {
         format!("{}:{{{partition}}}:canary:{gateway}", self.prefix)
