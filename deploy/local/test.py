@@ -118,7 +118,9 @@ def build(task: tasks.Task, steps: list[Step]) -> None:
     run.build(task)
     rust = next((step for step in steps if step.name == "unit and integration"), None)
     if rust is not None:
-        task.command([*[part for part in rust.argv if part != "--no-tests=pass"], "--no-run"], cwd=ROOT)
+        # Building knows nothing of what only running decides.
+        argv = [part for part in rust.argv if part not in ("--no-fail-fast", "--no-tests=pass")]
+        task.command([*argv, "--no-run"], cwd=ROOT)
 
 
 def perform(step: Step, addresses: dict, children: Children) -> None:
