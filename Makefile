@@ -5,11 +5,11 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e faults fmt lint clean-local
+.PHONY: help run test e2e test-redis-matrix faults fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 run: ## Start everything here: servers, worker, two gateways, a ticket to try
 	@$(PYTHON) -u deploy/local/run.py
@@ -19,6 +19,9 @@ test: ## Run all tests: unit, integration, documentation, end to end
 
 e2e: ## Run the end-to-end tests only; one file with FILE=tests/order.test.js
 	@$(PYTHON) -u deploy/local/test.py --only e2e $(if $(FILE),--file $(FILE))
+
+test-redis-matrix: ## Test with the system's Redis, 8.2, Valkey 9 and a cluster; one with ONLY=cluster
+	@$(PYTHON) -u deploy/local/matrix.py $(if $(ONLY),--only $(ONLY))
 
 faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
 	@cargo build --locked -p ticket-gateway -p ticket-worker -p ticket-bench

@@ -57,8 +57,7 @@ def start(found: dict, children: Children, data: Path) -> dict[str, str]:
     mongo = servers.start_mongo(found["mongodb"], children, data)
     print(f"MongoDB  {_shown(mongo)}  ({found['mongodb'].told})", flush=True)
     # What was installed is for others to start, too.
-    path = f"{servers.BIN}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": path}
+    return {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": servers.path_with(servers.BIN)}
 
 
 def _shown(url: str) -> str:

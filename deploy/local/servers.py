@@ -93,25 +93,34 @@ def find_mongo(task: Task) -> Found:
     for found in (shutil.which("secantusd-rs"), BIN / "secantusd-rs"):
         if found and Path(found).exists():
             return Found(program=Path(found), kind="stand-in", told=f"stand-in SecantusDB, {found}")
-    program = VENV / "bin" / "secantusd-py"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
-    mark = VENV / "installed"
-    if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
-        _install_stand_in(task, mark, wanted)
-    return Found(program=program, kind="stand-in", told="stand-in SecantusDB from PyPI (no mongod on the PATH)")
-
-
-def _install_stand_in(task: Task, mark: Path, wanted: str) -> None:
     how = "Or install MongoDB, or set MONGO_URI to a server that runs."
     if sys.version_info < (3, 10):
         raise Failure(f"the stand-in for MongoDB needs Python 3.10 or newer: make PYTHON=python3.11 … {how}")
-    task.says = "installing the stand-in SecantusDB"
-    shutil.rmtree(VENV, ignore_errors=True)
-    hint = f"Python's venv module is needed (Debian: apt-get install python3-venv). {how}"
-    task.command([sys.executable, "-m", "venv", VENV], hint=hint)
-    pip = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
-    task.command([*pip, "--requirement", REQUIREMENTS], hint=how)
+    python = environment(task, VENV, REQUIREMENTS, "the stand-in SecantusDB", how)
+    program = python.with_name("secantusd-py")
+    return Found(program=program, kind="stand-in", told="stand-in SecantusDB from PyPI (no mongod on the PATH)")
+
+
+def environment(task: Task, venv: Path, requirements: Path, what: str, how: str = "") -> Path:
+    """A Python environment with these requirements, installed once for each text of them; its interpreter."""
+    python = venv / "bin" / "python"
+    wanted = requirements.read_text(encoding="utf-8")
+    mark = venv / "installed"
+    if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
+        return python
+    task.says = f"installing {what}"
+    shutil.rmtree(venv, ignore_errors=True)
+    hint = f"Python's venv module is needed (Debian: apt-get install python3-venv). {how}".strip()
+    task.command([sys.executable, "-m", "venv", venv], hint=hint)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
+    task.command([*pip, "--requirement", requirements], hint=how)
     mark.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def path_with(directory: Path) -> str:
+    """The PATH with this directory before all others."""
+    return f"{directory}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def start_redis(found: Found, children: Children, data: Path) -> str:
@@ -119,20 +128,59 @@ def start_redis(found: Found, children: Children, data: Path) -> str:
     if found.url:
         return found.url
     number, home, log = _place("LOCAL_REDIS_PORT", data, "redis")
+    _start_redis_on(number, found.program, children, home, log)
+    return f"redis://127.0.0.1:{number}"
+
+
+def _start_redis_on(number: int, program: Path, children: Children, home: Path, log: Path, *more) -> None:
     with log.open("wb") as output:
         child = children.start(
             "redis",
             [
-                *(found.program, "--port", number, "--bind", "127.0.0.1", "--dir", home),
+                *(program, "--port", number, "--bind", "127.0.0.1", "--dir", home),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
-                *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+                *("--maxmemory-policy", "noeviction", "--daemonize", "no", *more),
             ],
             cwd=home,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     processes.until("Redis", lambda: _redis_answers(number), child, log, 60)
-    return f"redis://127.0.0.1:{number}"
+
+
+def start_cluster(program: Path, children: Children, data: Path) -> str:
+    """Starts a Redis Cluster of three masters without replicas, and returns its URL when every node knows all."""
+    nodes, slots = 3, 16384
+    ports = []
+    for node in range(nodes):
+        number, bus = processes.free_port(), processes.free_port()
+        home = data / f"redis-{node + 1}"
+        home.mkdir(parents=True)
+        log = data / f"redis-{node + 1}.log"
+        # The usual port for the nodes' own traffic, 10000 higher, may not exist.
+        cluster = ("--cluster-enabled", "yes", "--cluster-port", bus)
+        _start_redis_on(number, program, children, home, log, *cluster)
+        _tell(number, f"CLUSTER SET-CONFIG-EPOCH {node + 1}")
+        low, high = slots * node // nodes, slots * (node + 1) // nodes - 1
+        _tell(number, f"CLUSTER ADDSLOTSRANGE {low} {high}")
+        if ports:
+            _tell(ports[0], f"CLUSTER MEET 127.0.0.1 {number} {bus}")
+        ports.append(number)
+    for number in ports:
+        processes.until("the cluster", lambda: _cluster_answers(number, nodes), None, data / "redis-1.log", 60)
+    first, *others = (f"127.0.0.1:{number}" for number in ports)
+    return f"redis-cluster://{first}?{'&'.join(f'node={other}' for other in others)}"
+
+
+def _tell(number: int, command: str) -> None:
+    answer = _ask(number, f"{command}\r\n".encode())
+    if not answer.startswith(b"+OK"):
+        raise Failure(f"Redis answers {answer!r} to {command}")
+
+
+def _cluster_answers(number: int, nodes: int) -> bool:
+    info = _ask(number, b"CLUSTER INFO\r\n")
+    return b"cluster_state:ok" in info and f"cluster_size:{nodes}\r".encode() in info
 
 
 def start_mongo(found: Found, children: Children, data: Path) -> str:

@@ -81,21 +81,12 @@ def main() -> int:
 
 def plan(arguments) -> list[Step]:
     """The runners with their arguments."""
-    report = LOCAL / "e2e.tap"
     files = [arguments.file.removeprefix("e2e/")] if arguments.file else sorted(
         str(path.relative_to(E2E)) for path in (E2E / "tests").glob("*.test.js")
     )
-    end_to_end = Step(
-        "end to end",
-        # Each file waits for timeouts most of the time, so more of them than there are cores.
-        ["node", "--test", "--test-concurrency=4", "--test-reporter=spec", "--test-reporter-destination=stdout"]
-        + ["--test-reporter=tap", f"--test-reporter-destination={report}", *files],
-        cwd=E2E,
-        environment={"BIN_DIR": str(TARGET / "debug"), "E2E_LOGS": str(LOCAL / "e2e")},
-        report=report,
-    )
+    last = end_to_end("end to end", files)
     if arguments.only == "e2e":
-        return [end_to_end]
+        return [last]
     if has_nextest():
         rust = ["cargo", "nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests=pass"]
     else:
@@ -104,8 +95,22 @@ def plan(arguments) -> list[Step]:
     return [
         Step("unit and integration", rust),
         Step("documentation", ["cargo", "test", "--workspace", "--locked", "--doc"]),
-        end_to_end,
+        last,
     ]
+
+
+def end_to_end(name: str, files: list[str]) -> Step:
+    """The runner of end-to-end tests, for these files."""
+    report = LOCAL / "e2e.tap"
+    return Step(
+        name,
+        # Each file waits for timeouts most of the time, so more of them than there are cores.
+        ["node", "--test", "--test-concurrency=4", "--test-reporter=spec", "--test-reporter-destination=stdout"]
+        + ["--test-reporter=tap", f"--test-reporter-destination={report}", *files],
+        cwd=E2E,
+        environment={"BIN_DIR": str(TARGET / "debug"), "E2E_LOGS": str(LOCAL / "e2e")},
+        report=report,
+    )
 
 
 def has_nextest() -> bool:
@@ -118,9 +123,14 @@ def build(task: tasks.Task, steps: list[Step]) -> None:
     run.build(task)
     rust = next((step for step in steps if step.name == "unit and integration"), None)
     if rust is not None:
-        # Building knows nothing of what only running decides.
-        argv = [part for part in rust.argv if part not in ("--no-fail-fast", "--no-tests=pass")]
-        task.command([*argv, "--no-run"], cwd=ROOT)
+        build_tests(task, rust.argv)
+
+
+def build_tests(task: tasks.Task, argv: list[str]) -> None:
+    """Builds what a Rust runner would run."""
+    # Building knows nothing of what only running decides.
+    argv = [part for part in argv if part not in ("--no-fail-fast", "--no-tests=pass")]
+    task.command([*argv, "--no-run"], cwd=ROOT)
 
 
 def perform(step: Step, addresses: dict, children: Children) -> None:

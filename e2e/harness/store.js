@@ -1,8 +1,8 @@
 /**
  * What the tests see of Redis and MongoDB: a key prefix and a database of their own.
  */
-import { createClient } from "@redis/client";
 import { MongoClient, ObjectId } from "mongodb";
+import { Redis } from "./redis.js";
 import { until } from "./wait.js";
 
 const GROUP = "persist";
@@ -13,8 +13,7 @@ export class Store {
    */
   constructor(place) {
     this.place = place;
-    this.redis = createClient({ url: place.redisUrl });
-    this.redis.on("error", () => {});
+    this.redis = new Redis(place.redisUrl);
     this.mongo = new MongoClient(place.mongoUri, { serverSelectionTimeoutMS: 10_000 });
     this.db = this.mongo.db(place.database);
     this.tickets = this.db.collection("tickets");
@@ -22,7 +21,7 @@ export class Store {
   }
 
   async open() {
-    await Promise.all([this.redis.connect(), this.mongo.connect()]);
+    await Promise.all([this.redis.open(), this.mongo.connect()]);
     return this;
   }
 
@@ -35,13 +34,13 @@ export class Store {
     const counts = await Promise.all(
       this.#partitions().map(async (partition) => {
         const key = `${partition}events`;
-        const groups = await this.redis.sendCommand(["XINFO", "GROUPS", key]).catch((error) => {
+        const groups = await this.redis.ask("XINFO GROUPS", key).catch((error) => {
           if (/no such key/i.test(String(error))) return [];
           throw error;
         });
         const group = groups.map(pairs).find((/** @type {any} */ each) => each.name === GROUP);
-        if (!group) return Number(await this.redis.sendCommand(["XLEN", key]));
-        const unread = await this.redis.sendCommand(["XRANGE", key, `(${group["last-delivered-id"]}`, "+"]);
+        if (!group) return Number(await this.redis.ask("XLEN", key));
+        const unread = await this.redis.ask("XRANGE", key, `(${group["last-delivered-id"]}`, "+");
         return Number(group.pending) + unread.length;
       }),
     );
@@ -51,7 +50,7 @@ export class Store {
   /** How many entries the workers gave up on. */
   async parked() {
     const lengths = await Promise.all(
-      this.#partitions().map((partition) => this.redis.sendCommand(["XLEN", `${partition}dead`])),
+      this.#partitions().map((partition) => this.redis.ask("XLEN", `${partition}dead`)),
     );
     return lengths.reduce((sum, each) => sum + Number(each), 0);
   }
@@ -82,18 +81,12 @@ export class Store {
    * @param {string} ticketId
    */
   async forget(ticketId) {
-    for await (const keys of this.redis.scanIterator({ MATCH: `${this.place.prefix}:*:t:${ticketId}*`, COUNT: 1000 })) {
-      const some = /** @type {string[]} */ ([keys].flat());
-      if (some.length) await this.redis.unlink(some);
-    }
+    await this.redis.remove(`${this.place.prefix}:*:t:${ticketId}*`);
   }
 
   async close() {
     await this.db.dropDatabase();
-    for await (const keys of this.redis.scanIterator({ MATCH: `${this.place.prefix}:*`, COUNT: 1000 })) {
-      const some = /** @type {string[]} */ ([keys].flat());
-      if (some.length) await this.redis.unlink(some);
-    }
+    await this.redis.remove(`${this.place.prefix}:*`);
     await Promise.all([this.redis.close(), this.mongo.close()]);
   }
 }

