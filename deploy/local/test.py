@@ -165,7 +165,8 @@ def perform(step: Step, addresses: dict, children: Children) -> None:
 
 def counted(line: str) -> Count:
     """What a line of a Rust runner counts, if it does."""
-    found = CARGO_COUNT.search(line)
+    # At the start of a line only: further in, nextest repeats what a failed test's own process said.
+    found = CARGO_COUNT.match(line)
     if found:
         return Count(*map(int, found.groups()))
     found = NEXTEST_COUNT.search(line)
