@@ -65,6 +65,17 @@ enum Ask {
     Change(Ticket),
 }
 
+impl Ask {
+    /// Its name in reports.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "joins",
+            Self::Send(_) => "sends",
+            Self::Change(_) => "changes",
+        }
+    }
+}
+
 /// Runs a client until the load ends.
 pub(crate) async fn run(
     shared: Arc<Shared>,

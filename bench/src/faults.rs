@@ -1,12 +1,19 @@
 //! The faults, by name, and how a run goes through one.
 
-use std::{collections::BTreeMap, future::Future, path::Path, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 
 use crate::{
     judge::Fault as Broken,
     load::Size,
+    process::Process,
     report::{self, Row},
     run::{Context, Run},
     stats,
@@ -50,6 +57,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F5" true "Redis killed and restarted with AOF" redis::restarted;
     "F6" false "Redis restarted empty" redis::emptied;
     "F7" false "Redis fails over to a replica that lags" redis::failed_over;
+    "F7r" false "the same, with `DURABILITY=replica`" redis::failed_over_confirmed;
     "F8" false "Redis without enough replicas" redis::lonely;
     "F9" false "Redis out of memory" redis::out_of_memory;
     "F10" false "Redis can't write to its disk" redis::disk_full;
@@ -126,7 +134,9 @@ async fn under(
 ) -> anyhow::Result<Row> {
     let mut run = Run::begin(context, name, &shape, size).await?;
     let told = fault(&mut run).await.context("during the fault")?;
-    let finished = run.finish().await.context("after the fault")?;
+    let logs: Vec<_> = run.world.gateways.iter().map(Process::log).collect();
+    let mut finished = run.finish().await.context("after the fault")?;
+    finished.failures.extend(defects(&logs));
     let mut figures = told.figures;
     if let Some(mark) = told.mark {
         let ms = |after: Option<u32>| after.map_or("(nobody)".to_owned(), |ms| format!("{ms} ms"));
@@ -145,13 +155,18 @@ async fn under(
         ("reloads", stats.reloaded),
         ("repeats", stats.repeats),
         ("refused yet accepted", stats.refused_yet_accepted),
-        ("unanswered", stats.unanswered),
     ];
     figures.extend(
         told_more
             .into_iter()
             .filter(|(_, n)| *n > 0)
             .map(|(what, n)| format!("{what} {n}")),
+    );
+    figures.extend(
+        stats
+            .unanswered
+            .iter()
+            .map(|(what, n)| format!("{what} not answered within 5 s {n}")),
     );
     Ok(Row {
         done: told.done,
@@ -162,6 +177,27 @@ async fn under(
         failures: finished.failures,
         skipped: None,
     })
+}
+
+/// What the gateways answered with `internal`: no fault makes a defect of ours right.
+fn defects(logs: &[PathBuf]) -> Vec<String> {
+    let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
+    for log in logs {
+        // A gateway that never logged had no defect to log.
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("request failed by a defect"));
+        for line in lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+            let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+            let reason = format!("`internal` on {}: {}", text("operation"), text("reason"));
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} × {reason}"))
+        .collect()
 }
 
 /// A row of a fault that can't be run here.

@@ -88,8 +88,8 @@ pub(crate) enum What {
     Changed { ticket: Ticket, seq: u64 },
     /// An event was refused with this code.
     Refused { code: String },
-    /// Nothing answered in time.
-    Unanswered,
+    /// This was not answered in time.
+    Unanswered(&'static str),
     /// It is in the ticket.
     Joined(Joined),
     /// An event with a place in the log: a message, or another change.

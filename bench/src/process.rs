@@ -59,6 +59,12 @@ impl Process {
         self
     }
 
+    /// Adds arguments for the next start.
+    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments
+            .extend(arguments.iter().map(ToString::to_string));
+    }
+
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.env.push((name.to_owned(), value.to_string()));

@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message},
 };
 
-use crate::packet::{CONNECT, Packet};
+use crate::packet::{CONNECT, PONG, Packet};
 
 /// How long the server may take to let a client in.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -60,6 +60,8 @@ impl Socket {
                 match socket.next().await? {
                     Packet::Open => socket.write(CONNECT.to_owned()).await?,
                     Packet::Connected => return Ok(socket),
+                    // The first may come before the namespace lets the client in.
+                    Packet::Ping => socket.write(PONG.to_owned()).await?,
                     Packet::Closed => return Err(Lost::Closed),
                     _ => {}
                 }

@@ -15,8 +15,8 @@ pub(crate) struct Stats {
     pub repeats: u64,
     /// Refusals, by code.
     pub refused: BTreeMap<String, u64>,
-    /// Connections that were given up because nothing answered.
-    pub unanswered: u64,
+    /// What was not answered in time, so that the connection was given up.
+    pub unanswered: BTreeMap<&'static str, u64>,
     /// Connections after the first.
     pub reconnects: u64,
     /// Clients told to join again.
@@ -48,7 +48,7 @@ impl Stats {
                         stats.refused_yet_accepted += u64::from(acked.duplicate && only_refused);
                     }
                     What::Refused { code } => *stats.refused.entry(code.clone()).or_default() += 1,
-                    What::Unanswered => stats.unanswered += 1,
+                    What::Unanswered(what) => *stats.unanswered.entry(what).or_default() += 1,
                     What::Resync { .. } => stats.resyncs += 1,
                     What::Joined(joined) if joined.recovered => stats.resumed += 1,
                     What::Joined(joined) if joined.since.is_some() => stats.reloaded += 1,

@@ -7,80 +7,31 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use ticket_shared::lifecycle::Lifecycle;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
 
 use crate::{
-    process::{Process, find, free_address},
+    process::{Process, free_address},
     proxy::Proxy,
     rest,
     wait::until,
 };
 
+mod servers;
+
+pub(crate) use servers::Programs;
+use servers::{mongo, mongo_answers, redis, redis_answers};
+
 /// How long anything may take to start. Generous: machines differ.
 const STARTING: Duration = Duration::from_mins(1);
 
-/// The programs of a run.
-#[derive(Clone, Debug)]
-pub(crate) struct Programs {
-    gateway: PathBuf,
-    worker: PathBuf,
-    redis: PathBuf,
-    redis_cli: PathBuf,
-    mongo: PathBuf,
-    /// Shifts the clock of what it runs, where it is installed.
-    pub faketime: Option<PathBuf>,
-}
-
-impl Programs {
-    /// Finds them: the product's beside this program, the servers as `make run` does.
-    ///
-    /// # Errors
-    /// Names what is missing.
-    pub(crate) fn find(directory: &Path, local: &Path) -> anyhow::Result<Self> {
-        let own = |name: &str| {
-            let program = directory.join(name);
-            if program.is_file() {
-                return Ok(program);
-            }
-            bail!("{name} is not built; run: cargo build -p {name}")
-        };
-        let bin = local.join("bin");
-        let server = |variable, names: &[&str], places: &[PathBuf]| {
-            find(variable, names, places)
-                .with_context(|| format!("none of {names:?} is on the PATH"))
-        };
-        let stand_in = [
-            bin.join("secantusd-rs"),
-            local.join("mongodb-stand-in/bin/secantusd-py"),
-        ];
-        Ok(Self {
-            gateway: own("ticket-gateway")?,
-            worker: own("ticket-worker")?,
-            redis: server(
-                "REDIS_BIN",
-                &["redis-server", "valkey-server"],
-                &[bin.join("redis-server")],
-            )?,
-            redis_cli: server("REDIS_CLI", &["redis-cli", "valkey-cli"], &[])?,
-            mongo: server("MONGOD_BIN", &["mongod", "secantusd-rs"], &stand_in)?,
-            faketime: find("FAKETIME_BIN", &["faketime"], &[]),
-        })
-    }
-
-    /// What stands in for MongoDB, if something does.
-    pub(crate) fn mongo_name(&self) -> String {
-        self.mongo
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    }
+/// Who may reach the servers by proxies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// The gateways reach Redis by one each.
+    Gateways,
+    /// The workers reach Redis by one, and MongoDB by one.
+    Workers,
 }
 
 /// How a run's processes are set up.
@@ -88,12 +39,14 @@ impl Programs {
 pub(crate) struct Shape {
     /// How many workers.
     pub workers: usize,
-    /// Whether the gateways reach Redis by a proxy each.
-    pub gateway_proxies: bool,
-    /// Whether workers reach Redis and MongoDB by a proxy each.
-    pub worker_proxies: bool,
+    /// Who reaches the servers by proxies.
+    pub proxied: Vec<Part>,
+    /// More settings of the gateways.
+    pub gateway_env: Vec<(&'static str, String)>,
     /// More settings of the workers.
     pub worker_env: Vec<(&'static str, String)>,
+    /// Give Redis a replica.
+    pub replica: bool,
     /// Start Redis and MongoDB only after the gateways and workers.
     pub servers_last: bool,
     /// Run the second gateway with its clock ahead by this (for `faketime -f`).
@@ -104,9 +57,10 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             workers: 1,
-            gateway_proxies: false,
-            worker_proxies: false,
+            proxied: Vec::new(),
+            gateway_env: Vec::new(),
             worker_env: vec![("CLAIM_IDLE_MS", "3000".into())],
+            replica: false,
             servers_last: false,
             clock: None,
         }
@@ -137,6 +91,8 @@ pub(crate) struct World {
     pub worker_redis: Option<Proxy>,
     /// The workers' way to MongoDB.
     pub worker_mongo: Option<Proxy>,
+    /// The replica of Redis, and its way to the master.
+    pub replica: Option<(Process, Proxy)>,
     /// Where the gateways answer operators.
     pub ops: Vec<SocketAddr>,
     /// The run's own directory.
@@ -166,6 +122,7 @@ impl World {
             gateway_redis: Vec::new(),
             worker_redis: None,
             worker_mongo: None,
+            replica: None,
             ops: Vec::new(),
             directory: directory.to_owned(),
             programs: programs.clone(),
@@ -173,10 +130,13 @@ impl World {
         if !shape.servers_last {
             world.start_servers().await?;
         }
+        if shape.replica {
+            world.add_replica(life).await?;
+        }
         for number in 0..2 {
             world.add_gateway(number, life, shape).await?;
         }
-        if shape.worker_proxies {
+        if shape.proxied.contains(&Part::Workers) {
             world.worker_redis = Some(Proxy::open(life, world.redis.address).await?);
             world.worker_mongo = Some(Proxy::open(life, world.mongo.address).await?);
         }
@@ -286,12 +246,56 @@ impl World {
         Ok(())
     }
 
-    /// Another Redis server, not started.
+    /// Makes the replica the Redis of this run, as a failover does; the master is dead by now.
     ///
     /// # Errors
-    /// Where there is no port for it.
-    pub(crate) fn another_redis(&self, name: &str) -> anyhow::Result<Process> {
-        redis(&self.programs, &self.directory, name)
+    /// Where the replica refuses.
+    pub(crate) fn promote_replica(&mut self) -> anyhow::Result<()> {
+        let Some((replica, _)) = &mut self.replica else {
+            bail!("no replica")
+        };
+        std::mem::swap(&mut self.redis, replica);
+        let at = self.redis.address;
+        self.redis_cli(at, &["replicaof", "no", "one"])?;
+        for proxy in self.gateway_redis.iter().chain(&self.worker_redis) {
+            proxy.lead_to(at);
+        }
+        Ok(())
+    }
+
+    /// Starts the former master again, as a replica of the one that took over.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(crate) fn restart_former_master(&mut self) -> anyhow::Result<()> {
+        let port = self.redis.address.port().to_string();
+        let Some((former, _)) = &mut self.replica else {
+            bail!("no replica")
+        };
+        former.add_arguments(&["--replicaof", "127.0.0.1", &port]);
+        former.start()
+    }
+
+    async fn add_replica(&mut self, life: &Lifecycle) -> anyhow::Result<()> {
+        let mut replica = redis(&self.programs, &self.directory, "replica")?;
+        replica.start()?;
+        let at = replica.address;
+        until("the replica answers", STARTING, async || {
+            redis_answers(at).await
+        })
+        .await?;
+        let way = Proxy::open(life, self.redis.address).await?;
+        self.redis_cli(
+            at,
+            &["replicaof", "127.0.0.1", &way.address.port().to_string()],
+        )?;
+        let linked = async || {
+            let info = self.redis_cli(at, &["info", "replication"]);
+            info.is_ok_and(|info| info.contains("master_link_status:up"))
+        };
+        until("the replica follows", STARTING, linked).await?;
+        self.replica = Some((replica, way));
+        Ok(())
     }
 
     /// Says a command to the Redis server at `address`.
@@ -330,7 +334,7 @@ impl World {
     ) -> anyhow::Result<()> {
         let (address, ops) = (free_address()?, free_address()?);
         let mut redis = self.redis.address;
-        if shape.gateway_proxies {
+        if shape.proxied.contains(&Part::Gateways) {
             let proxy = Proxy::open(life, redis).await?;
             redis = proxy.address;
             self.gateway_redis.push(proxy);
@@ -347,11 +351,14 @@ impl World {
             }
             None => Process::new(&name, &self.programs.gateway, address, &self.directory),
         };
-        let process = settings(process, redis, self.mongo.address)
+        let mut process = settings(process, redis, self.mongo.address)
             .env("AUTH_MODE", "none")
             .env("PORT", &address.port())
             .env("OPS_PORT", &ops.port())
             .env("DRAIN_MS", "2000");
+        for (setting, value) in &shape.gateway_env {
+            process = process.env(setting, value);
+        }
         self.gateways.push(process);
         self.ops.push(ops);
         self.gateways[number].start()
@@ -391,82 +398,4 @@ fn settings(process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
 
 fn mongo_uri(address: SocketAddr) -> String {
     format!("mongodb://{address}/{DATABASE}")
-}
-
-fn redis(programs: &Programs, directory: &Path, name: &str) -> anyhow::Result<Process> {
-    let address = free_address()?;
-    let home = directory.join(name);
-    std::fs::create_dir_all(&home)?;
-    let port = address.port().to_string();
-    let home = home.display().to_string();
-    Ok(Process::new(name, &programs.redis, address, directory)
-        .arg(["--port", &port, "--bind", "127.0.0.1", "--dir", &home])
-        .arg([
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--save",
-            "",
-        ])
-        .arg(["--maxmemory-policy", "noeviction", "--daemonize", "no"]))
-}
-
-fn mongo(programs: &Programs, directory: &Path) -> anyhow::Result<Process> {
-    let address = free_address()?;
-    let home = directory.join("mongodb");
-    std::fs::create_dir_all(&home)?;
-    let (port, home) = (address.port().to_string(), home.display().to_string());
-    let process = Process::new("mongodb", &programs.mongo, address, directory);
-    Ok(if programs.mongo_name().starts_with("mongod") {
-        process.arg([
-            "--dbpath",
-            &home,
-            "--port",
-            &port,
-            "--bind_ip",
-            "127.0.0.1",
-            "--nounixsocket",
-        ])
-    } else {
-        process.arg(["--host", "127.0.0.1", "--port", &port]).arg([
-            "--storage-path",
-            &home,
-            "--cache-size",
-            "256M",
-        ])
-    })
-}
-
-/// Whether the Redis server at `address` answers, and not that it is still loading.
-pub(crate) async fn redis_answers(address: SocketAddr) -> bool {
-    let answer = ask(address, b"PING\r\n").await;
-    answer.is_ok_and(|answer| answer.starts_with(b"+PONG"))
-}
-
-/// Whether the MongoDB server answers `{ping: 1, $db: "admin"}`, in `OP_MSG`.
-async fn mongo_answers(address: SocketAddr) -> bool {
-    let mut fields = Vec::from(*b"\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0");
-    let mut message = Vec::new();
-    let length = i32::try_from(fields.len() + 4).unwrap_or(0);
-    for number in [length + 16 + 5, 1, 0, 2013, 0] {
-        message.extend(i32::to_le_bytes(number));
-    }
-    message.push(0);
-    message.extend(length.to_le_bytes());
-    message.append(&mut fields);
-    let answer = ask(address, &message).await;
-    answer.is_ok_and(|answer| answer.windows(3).any(|part| part == b"ok\0"))
-}
-
-async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request).await?;
-        let mut answer = vec![0; 4096];
-        let read = stream.read(&mut answer).await?;
-        answer.truncate(read);
-        Ok::<_, std::io::Error>(answer)
-    };
-    Ok(timeout(Duration::from_secs(1), asked).await??)
 }

@@ -30,8 +30,12 @@ impl Client {
         if self.leave_at.is_some_and(|at| at <= now) {
             return Err(Lost::Closed);
         }
-        if self.asked.values().any(|asked| asked.until <= now) {
-            self.record(What::Unanswered);
+        let late = self.asked.values().filter(|asked| asked.until <= now);
+        let late: Vec<&str> = late.map(|asked| asked.what.name()).collect();
+        if !late.is_empty() {
+            for what in late {
+                self.record(What::Unanswered(what));
+            }
             return Err(Lost::Closed);
         }
         let tickets = self

@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use super::{Told, outage, skipped, under, usual};
-use crate::{process::Signal, proxy::Mode, report::Row, run::Context, wait::until, world::Shape};
+use crate::{
+    process::Signal,
+    proxy::Mode,
+    report::Row,
+    run::Context,
+    wait::until,
+    world::{Part, Shape},
+};
 
 /// How long a gateway may take to end on SIGTERM.
 const GRACE: Duration = Duration::from_secs(20);
@@ -112,7 +119,7 @@ pub(super) async fn rolling(context: Context) -> anyhow::Result<Row> {
 
 pub(super) async fn cut_off(context: Context) -> anyhow::Result<Row> {
     let shape = Shape {
-        gateway_proxies: true,
+        proxied: vec![Part::Gateways],
         ..Shape::default()
     };
     let long = outage(&context, 20, 15);

@@ -9,12 +9,12 @@ use crate::{
     proxy::Mode,
     report::Row,
     run::{Context, Run},
-    world::{Shape, World},
+    world::{Part, Shape, World},
 };
 
 fn proxied() -> Shape {
     Shape {
-        worker_proxies: true,
+        proxied: vec![Part::Workers],
         ..Shape::default()
     }
 }
@@ -66,26 +66,32 @@ pub(super) async fn down(context: Context) -> anyhow::Result<Row> {
     .await
 }
 
+/// How many entries the workers may be behind in [`down_until_full`].
+const BACKLOG: u64 = 2_000;
+
 pub(super) async fn down_until_full(context: Context) -> anyhow::Result<Row> {
-    under(&context, "F13", Shape::default(), usual(), async |run| {
-        let redis = run.world.redis.address;
+    let shape = Shape {
+        gateway_env: vec![("BACKLOG_MAX", BACKLOG.to_string())],
+        ..Shape::default()
+    };
+    let long = outage(&context, 30, 20);
+    under(&context, "F13", shape, usual(), async |run| {
         run.world.mongo.kill();
-        let limit = super::redis::used_memory(&run.world)? + 3_000_000;
-        run.world
-            .redis_cli(redis, &["config", "set", "maxmemory", &limit.to_string()])?;
-        run.lasts(Duration::from_secs(25)).await;
+        let before = run.load.acked();
+        run.lasts(long).await;
+        let taken = run.load.acked() - before;
+        run.check(taken < BACKLOG * 3 / 2, format!("{taken} messages taken with a limit of {BACKLOG}"));
         run.world.restart_mongo().await?;
         let mark = run.mark();
         run.acks(100).await?;
         let took = run.mark() - mark;
-        run.world
-            .redis_cli(redis, &["config", "set", "maxmemory", "0"])?;
-        run.acks(200).await?;
-        Ok(
-            Told::new("MongoDB killed (-9) for 25 s, with 3 MB left in Redis (maxmemory)").figure(
-                format!("100 more messages taken {took} ms after MongoDB's return"),
-            ),
-        )
+        run.acks(400).await?;
+        Ok(Told::new(format!(
+            "MongoDB killed (-9) for {} s, with at most {BACKLOG} entries allowed to wait (`BACKLOG_MAX`)",
+            long.as_secs()
+        ))
+        .figure(format!("{taken} taken meanwhile"))
+        .figure(format!("messages taken again {took} ms after MongoDB's return")))
     })
     .await
 }

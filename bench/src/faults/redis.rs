@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::{Told, outage, under, usual};
 use crate::{
     judge::Fault,
     process::Signal,
-    proxy::{Mode, Proxy},
+    proxy::Mode,
     report::Row,
     run::{Context, Run},
     wait::until,
-    world::{Shape, World, redis_answers},
+    world::{Part, Shape, World},
 };
 
 pub(super) async fn restarted(context: Context) -> anyhow::Result<Row> {
@@ -51,44 +49,53 @@ pub(super) async fn emptied(context: Context) -> anyhow::Result<Row> {
 }
 
 pub(super) async fn failed_over(context: Context) -> anyhow::Result<Row> {
+    fail_over(&context, "F7", "stream").await
+}
+
+pub(super) async fn failed_over_confirmed(context: Context) -> anyhow::Result<Row> {
+    fail_over(&context, "F7r", "replica").await
+}
+
+async fn fail_over(context: &Context, name: &str, durability: &str) -> anyhow::Result<Row> {
     let shape = Shape {
-        gateway_proxies: true,
-        worker_proxies: true,
+        gateway_env: vec![("DURABILITY", durability.to_owned())],
+        proxied: vec![Part::Gateways, Part::Workers],
+        replica: true,
         ..Shape::default()
     };
-    let life = context.life.clone();
-    under(&context, "F7", shape, usual(), async |run| {
-        let mut replica = run.world.another_redis("replica")?;
-        replica.start()?;
-        let answers = async || redis_answers(replica.address).await;
-        until("the replica answers", Duration::from_secs(20), answers).await?;
-        let lag = Proxy::open(&life, run.world.redis.address).await?;
-        let (port, at) = (lag.address.port().to_string(), replica.address);
-        run.world.redis_cli(at, &["replicaof", "127.0.0.1", &port])?;
-        let world = &run.world;
-        let linked = async || {
-            let info = world.redis_cli(at, &["info", "replication"]);
-            info.is_ok_and(|info| info.contains("master_link_status:up"))
-        };
-        until("the replica follows", Duration::from_secs(30), linked).await?;
+    under(context, name, shape, usual(), async |run| {
         run.acks(200).await?;
-        lag.set(Mode::Hole);
-        run.acks(400).await?;
-        run.world.redis.kill();
-        run.world.redis_cli(at, &["replicaof", "no", "one"])?;
-        for proxy in run.world.gateway_redis.iter().chain(&run.world.worker_redis) {
-            proxy.lead_to(at);
+        let before = run.load.acked();
+        if let Some((_, way)) = &run.world.replica {
+            way.set(Mode::Hole);
         }
+        // What the worker has read by now it stores after the failover, when its numbers are given again.
+        if let Some(way) = &run.world.worker_mongo {
+            way.set(Mode::Hole);
+        }
+        run.lasts(Duration::from_secs(3)).await;
+        let taken = run.load.acked() - before;
+        run.world.redis.kill();
+        run.world.promote_replica()?;
         let mark = run.mark();
         run.world.ready().await?;
+        if let Some(way) = &run.world.worker_mongo {
+            way.set(Mode::Pass);
+        }
+        // A replica of its own for the new master, where acknowledgements wait for one.
+        if durability == "replica" {
+            run.world.restart_former_master()?;
+        }
         run.acks(800).await?;
-        // The replica is the Redis of this run from here on.
-        std::mem::swap(&mut run.world.redis, &mut replica);
         let mut told = Told::new(
-            "a replica that lacks the last 400 messages takes over from a master that is killed (-9)",
+            "a replica that lacks the last 3 s takes over from a master that is killed (-9); what the worker has in hand \
+             reaches MongoDB only afterwards",
         )
+        .figure(format!("{taken} messages acknowledged in those 3 s"))
         .since(mark);
-        told.by_design = vec![Fault::Lost];
+        if durability == "stream" {
+            told.by_design = vec![Fault::Lost];
+        }
         Ok(told)
     })
     .await
@@ -143,18 +150,6 @@ pub(super) async fn lonely(context: Context) -> anyhow::Result<Row> {
         .figure(format!("messages taken again after {took} ms")))
     })
     .await
-}
-
-/// How many bytes Redis holds.
-pub(super) fn used_memory(world: &World) -> anyhow::Result<u64> {
-    let info = world.redis_cli(world.redis.address, &["info", "memory"])?;
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"));
-    Ok(line
-        .context("Redis does not say how much memory it uses")?
-        .trim()
-        .parse()?)
 }
 
 pub(super) async fn out_of_memory(context: Context) -> anyhow::Result<Row> {

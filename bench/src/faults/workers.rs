@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use super::{Told, under, usual};
-use crate::{process::Signal, proxy::Mode, report::Row, run::Context, world::Shape};
+use crate::{
+    process::Signal,
+    proxy::Mode,
+    report::Row,
+    run::Context,
+    world::{Part, Shape},
+};
 
 /// Two workers of which one takes over from the other after 2 s.
 fn pair() -> Shape {
     Shape {
         workers: 2,
-        worker_proxies: true,
+        proxied: vec![Part::Workers],
         worker_env: vec![("CLAIM_IDLE_MS", "2000".into())],
         ..Shape::default()
     }

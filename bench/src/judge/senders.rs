@@ -1,20 +1,25 @@
 //! What senders were told, against what is stored.
+//!
+//! An acknowledgement does not name its epoch. It is sure where the joins before and after it name the same one;
+//! nothing is claimed of the order of the others, nor of numbers of an epoch that is over.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{Fault, Truth, Verdict};
 use crate::history::{Acked, Client, History, Key, Ticket, What};
 
 /// What is remembered of a message that was sent.
 struct Send {
-    /// The highest `seq` of the ticket that this sender had in an acknowledgement before it sent this one.
-    floor: u64,
+    /// The highest `seq` of the ticket that this sender had in an acknowledgement before it sent this one, and in
+    /// which epoch.
+    floor: Option<(Arc<str>, u64)>,
     /// Over which connection it went first.
     connection: u32,
-    /// How often the ticket's numbers had begun anew for this client.
-    life: u32,
-    /// Where it was acknowledged.
-    acked: Option<Acked>,
+    /// Where it was acknowledged, over which connection, in which epoch.
+    acked: Option<(Acked, u32, Option<Arc<str>>)>,
 }
 
 pub(super) fn judge(history: &History, truth: &Truth<'_>, verdict: &mut Verdict) {
@@ -35,49 +40,78 @@ pub(super) fn judge(history: &History, truth: &Truth<'_>, verdict: &mut Verdict)
                 });
             }
         }
-        one(client, truth, verdict);
+        one(client, &history.epochs, truth, verdict);
     }
 }
 
-fn one(client: &Client, truth: &Truth<'_>, verdict: &mut Verdict) {
+/// For each record of a client, the epoch of its ticket, where that is sure.
+fn epochs(client: &Client, last: &[Arc<str>]) -> Vec<Option<Arc<str>>> {
+    let mut after: HashMap<Ticket, Arc<str>> = (0..)
+        .zip(last)
+        .map(|(ticket, epoch)| (ticket, Arc::clone(epoch)))
+        .collect();
+    // Backwards: the epoch of the next join, or of the end.
+    let mut sure: Vec<Option<Arc<str>>> = vec![None; client.records.len()];
+    for (record, sure) in client.records.iter().zip(&mut sure).rev() {
+        match &record.what {
+            What::Joined(joined) => {
+                after.insert(joined.ticket, Arc::clone(&joined.now.epoch));
+            }
+            What::Acked(acked) => *sure = after.get(&acked.ticket).cloned(),
+            _ => {}
+        }
+    }
+    // Forwards: that of the join before must be the same.
+    let mut before: HashMap<Ticket, &Arc<str>> = HashMap::new();
+    for (record, sure) in client.records.iter().zip(&mut sure) {
+        match &record.what {
+            What::Joined(joined) => {
+                before.insert(joined.ticket, &joined.now.epoch);
+            }
+            What::Acked(acked) if before.get(&acked.ticket).copied() != sure.as_ref() => {
+                *sure = None;
+            }
+            _ => {}
+        }
+    }
+    sure
+}
+
+fn one(client: &Client, last: &[Arc<str>], truth: &Truth<'_>, verdict: &mut Verdict) {
+    let epochs = epochs(client, last);
     let mut sends: HashMap<Key, Send> = HashMap::new();
     let mut order: Vec<(Ticket, Key)> = Vec::new();
-    let mut highest: HashMap<Ticket, u64> = HashMap::new();
-    let mut epochs: HashMap<Ticket, (u32, &str)> = HashMap::new();
-    for record in &client.records {
+    let mut highest: HashMap<Ticket, (Arc<str>, u64)> = HashMap::new();
+    for (record, epoch) in client.records.iter().zip(epochs) {
         match &record.what {
             What::Sent { ticket, key } => {
                 order.push((*ticket, *key));
-                sends.insert(
-                    *key,
-                    Send {
-                        floor: highest.get(ticket).copied().unwrap_or(0),
-                        connection: record.connection,
-                        life: epochs.get(ticket).map_or(0, |(life, _)| *life),
-                        acked: None,
-                    },
-                );
-            }
-            What::Joined(joined) => {
-                let epoch = epochs
-                    .entry(joined.ticket)
-                    .or_insert((0, &joined.now.epoch));
-                if *epoch.1 != *joined.now.epoch {
-                    *epoch = (epoch.0 + 1, &joined.now.epoch);
-                    highest.remove(&joined.ticket);
-                }
-            }
-            What::Resync { ticket } => {
-                // Numbers may begin anew from here; the next join tells the epoch.
-                epochs.entry(*ticket).or_insert((0, "")).0 += 1;
-                highest.remove(ticket);
+                let send = Send {
+                    floor: highest.get(ticket).cloned(),
+                    connection: record.connection,
+                    acked: None,
+                };
+                sends.insert(*key, send);
             }
             What::Acked(acked) => {
-                let life = epochs.get(&acked.ticket).map_or(0, |(life, _)| *life);
+                if let Some(epoch) = &epoch {
+                    let top = highest
+                        .entry(acked.ticket)
+                        .or_insert((Arc::clone(epoch), 0));
+                    if top.0 != *epoch {
+                        *top = (Arc::clone(epoch), 0);
+                    }
+                    top.1 = top.1.max(acked.seq);
+                }
                 if let Some(send) = sends.get_mut(&acked.key) {
-                    acknowledged(*acked, send, life, record.connection, truth, verdict);
-                    let top = highest.entry(acked.ticket).or_default();
-                    *top = acked.seq.max(*top);
+                    let of_the_last =
+                        epoch.is_some() && epoch.as_ref() == last.get(acked.ticket as usize);
+                    if let Some((before, _, was)) = &send.acked {
+                        repeated(before, acked, *was == epoch && of_the_last, verdict);
+                    } else {
+                        first(acked, send, epoch.as_ref(), of_the_last, truth, verdict);
+                        send.acked = Some((*acked, record.connection, epoch));
+                    }
                 }
             }
             _ => {}
@@ -86,11 +120,25 @@ fn one(client: &Client, truth: &Truth<'_>, verdict: &mut Verdict) {
     in_order(&order, &sends, verdict);
 }
 
-fn acknowledged(
-    acked: Acked,
-    send: &mut Send,
-    life: u32,
-    connection: u32,
+/// A repeat must be answered as the first was. What was lost with its epoch is another matter.
+fn repeated(before: &Acked, again: &Acked, sure: bool, verdict: &mut Verdict) {
+    let equal = before.id == again.id && before.seq == again.seq && again.duplicate;
+    if before.id != again.id || (sure && !equal) {
+        verdict.found(Fault::Doubled, || {
+            let Acked { ticket, key, .. } = again;
+            format!(
+                "ticket {ticket}: {key} acknowledged as {} and as {}",
+                before.seq, again.seq
+            )
+        });
+    }
+}
+
+fn first(
+    acked: &Acked,
+    send: &Send,
+    epoch: Option<&Arc<str>>,
+    of_the_last: bool,
     truth: &Truth<'_>,
     verdict: &mut Verdict,
 ) {
@@ -100,66 +148,55 @@ fn acknowledged(
         id,
         seq,
         ..
-    } = acked;
-    if let Some(before) = send.acked {
-        if before.id != id || before.seq != seq || !acked.duplicate {
-            verdict.found(Fault::Doubled, || {
-                format!(
-                    "ticket {ticket}: {key} acknowledged as {} and as {seq}",
-                    before.seq
-                )
-            });
-        }
-        return;
-    }
-    match truth.at(ticket, seq) {
-        Some(stored) if stored.id == id => {}
-        _ => match truth.tickets[ticket as usize]
-            .messages
-            .iter()
-            .find(|m| m.id == id)
+    } = *acked;
+    if truth.at(ticket, seq).is_none_or(|stored| stored.id != id) {
+        let messages = truth
+            .tickets
+            .get(ticket as usize)
+            .map(|stored| &stored.messages);
+        match messages
+            .into_iter()
+            .flatten()
+            .find(|message| message.id == id)
         {
-            Some(stored) => verdict.found(Fault::Reordered, || {
+            Some(stored) if of_the_last => verdict.found(Fault::Reordered, || {
                 format!(
                     "ticket {ticket}: {key} acknowledged at {seq}, stored at {}",
                     stored.seq
                 )
             }),
+            Some(_) => {}
             None => verdict.lost(id, || {
                 format!("ticket {ticket}: {key}, acknowledged at {seq}, is not stored")
             }),
-        },
+        }
     }
-    if send.life == life && seq <= send.floor {
+    if let Some((of, floor)) = &send.floor
+        && epoch == Some(of)
+        && seq <= *floor
+    {
         verdict.found(Fault::Reordered, || {
-            format!(
-                "ticket {ticket}: {key} at {seq}, sent after its sender knew {}",
-                send.floor
-            )
+            format!("ticket {ticket}: {key} at {seq}, sent after its sender knew {floor}")
         });
     }
-    if life != send.life || connection != send.connection {
-        // No claim about the order against its neighbours.
-        send.connection = 0;
-    }
-    send.acked = Some(acked);
 }
 
 /// What went over one connection, and was taken at the first attempt, keeps its order.
 fn in_order(order: &[(Ticket, Key)], sends: &HashMap<Key, Send>, verdict: &mut Verdict) {
-    let mut last: HashMap<(Ticket, u32, u32), u64> = HashMap::new();
+    let mut last: HashMap<(Ticket, u32, &Arc<str>), u64> = HashMap::new();
     for (ticket, key) in order {
         let send = &sends[key];
-        let Some(acked) = send.acked else {
+        let Some((acked, connection, epoch)) = &send.acked else {
             verdict.found(Fault::Unacked, || format!("ticket {ticket}: {key}"));
             continue;
         };
-        if send.connection == 0 || acked.refused > 0 || acked.unknown > 0 {
+        let Some(epoch) = epoch.as_ref().filter(|_| *connection == send.connection) else {
+            continue;
+        };
+        if acked.refused > 0 || acked.unknown > 0 {
             continue;
         }
-        let last = last
-            .entry((*ticket, send.connection, send.life))
-            .or_default();
+        let last = last.entry((*ticket, *connection, epoch)).or_default();
         if acked.seq <= *last {
             verdict.found(Fault::Reordered, || {
                 format!(
