@@ -14,7 +14,7 @@ mod warm;
 use std::sync::Arc;
 
 use fred::clients::Client;
-use ticket_shared::stream::Keys;
+use ticket_shared::{id::Id, stream::Keys};
 
 use crate::{script::Script, store::Store, watch::Watch};
 use commit::Commit;
@@ -34,6 +34,21 @@ struct Inner {
     warm: Script,
     reconcile: Script,
     loading: warm::Loading,
+}
+
+impl Inner {
+    /// The keys that a script needs which adds to a ticket's log.
+    fn log_keys(&self, id: Id) -> Vec<String> {
+        let (keys, partition) = (&self.keys, self.keys.partition(id));
+        vec![
+            keys.state(id),
+            keys.log(id),
+            keys.idem(id),
+            keys.events(partition),
+            keys.dirty(partition),
+            keys.epoch(partition),
+        ]
+    }
 }
 
 impl Tickets {

@@ -241,16 +241,7 @@ impl Tickets {
     }
 
     async fn append_once(&self, id: Id, call: &Call) -> Result<Answer, Error> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(id);
-        let names = vec![
-            keys.state(id),
-            keys.log(id),
-            keys.idem(id),
-            keys.events(partition),
-            keys.dirty(partition),
-            keys.epoch(partition),
-        ];
+        let (keys, names) = (&self.0.keys, self.0.log_keys(id));
         let mut args: Vec<Value> = vec![
             call.op.into(),
             id.to_string().into(),

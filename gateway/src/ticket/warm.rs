@@ -81,16 +81,7 @@ impl Tickets {
     }
 
     async fn put(&self, id: Id, warmth: Warmth) -> Result<(), Error> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(id);
-        let names = vec![
-            keys.state(id),
-            keys.log(id),
-            keys.idem(id),
-            keys.events(partition),
-            keys.dirty(partition),
-            keys.epoch(partition),
-        ];
+        let names = self.0.log_keys(id);
         let mut args: Vec<Value> = vec![
             id.to_string().into(),
             fresh_epoch()?.into(),

@@ -1,6 +1,7 @@
 //! The stored form is a contract with entries that are already in Redis: these texts must stay readable.
 
 use super::*;
+use crate::domain::Person;
 
 const MESSAGE: &str = r#"{"v":1,"t":"0123456789abcdef01234567","s":7,"p":5,"a":1763861116007,"e":"a1b2","n":4,"c":{"message":{"id":"ffffffffffffffffffffffff","senderId":"u1","senderType":"user","senderName":"سارة","content":"مرحبا 👋","clientMessageId":"c-1"}},"h":{"subject":"s","status":"open","priority":"normal","tags":"[\"a\"]"}}"#;
 
