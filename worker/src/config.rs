@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use mongodb::options::ConnectionString;
 use ticket_shared::config::{BadSetting, Common};
 
+use crate::dead::DeadCommand;
+
 /// Moves what happens to tickets from Redis into MongoDB. Runs as many processes as one likes.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "ticket-worker", version)]
@@ -39,18 +41,25 @@ pub struct Config {
     /// After how many milliseconds an entry that another worker has read but not settled is taken over
     #[arg(long, env = "CLAIM_IDLE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub claim_idle_ms: u64,
+    /// After how many milliseconds of silence a worker that has nothing pending counts as gone, and its consumer
+    /// is removed; longer than the idle time of claims
+    #[arg(long, env = "CONSUMER_GONE_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(200..=2_592_000_000))]
+    pub consumer_gone_ms: u64,
     /// For how many milliseconds a stop waits for the batch in hand
     #[arg(long, env = "GRACE_MS", default_value_t = 10_000)]
     pub grace_ms: u64,
 }
 
 /// Subcommands.
-#[derive(Subcommand, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Persist entries until told to stop
     Run,
     /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
     CheckConfig,
+    /// Look after entries that could not be persisted and are parked; needs Redis only
+    #[command(subcommand)]
+    Dead(DeadCommand),
 }
 
 impl Config {
@@ -60,6 +69,11 @@ impl Config {
     /// The first setting that is wrong.
     pub fn resolve(mut self) -> Result<Self, BadSetting> {
         self.common.resolve()?;
+        if let Some(Command::Dead(command)) = &self.command {
+            // What only workers need may be missing.
+            command.check(self.common.partitions)?;
+            return Ok(self);
+        }
         // The driver's own words may quote the URI, password and all.
         ConnectionString::parse(self.common.mongo_uri.expose()).map_err(|_| {
             BadSetting::new(
@@ -76,6 +90,12 @@ impl Config {
                 "must be more than BLOCK_MS, or workers take each other's entries while they work on them",
             ));
         }
+        if self.consumer_gone_ms <= self.claim_idle_ms {
+            return Err(BadSetting::new(
+                "CONSUMER_GONE_MS",
+                "must be more than CLAIM_IDLE_MS, or workers count as gone between two signs of life",
+            ));
+        }
         Ok(self)
     }
 
@@ -87,6 +107,11 @@ impl Config {
     /// After how long an unsettled entry of another worker is taken over.
     pub fn claim_idle(&self) -> Duration {
         Duration::from_millis(self.claim_idle_ms)
+    }
+
+    /// After how long a silent worker with nothing pending counts as gone.
+    pub fn consumer_gone(&self) -> Duration {
+        Duration::from_millis(self.consumer_gone_ms)
     }
 
     /// For how long a stop waits for the batch in hand.
@@ -135,7 +160,28 @@ mod tests {
             setting(&["--claim-idle-ms", "500", "--block-ms", "500"]),
             "CLAIM_IDLE_MS"
         );
+        assert_eq!(
+            setting(&["--claim-idle-ms", "5000", "--consumer-gone-ms", "5000"]),
+            "CONSUMER_GONE_MS"
+        );
         let shown = parse(&["--mongo-uri", "mongo://root:hunter2@h"]).unwrap_err();
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn commands_for_parked_entries_need_redis_only() {
+        let dead = |args: &[&str]| parse(&[&["--mongo-uri", "x", "dead"], args].concat());
+        assert!(dead(&["list", "--partition", "15"]).is_ok());
+        assert!(dead(&["replay", "--all", "--reason", "newer"]).is_ok());
+        assert!(dead(&["drop", "3:1-0", "--yes"]).is_ok());
+        let setting = |args| dead(args).unwrap_err().setting;
+        assert_eq!(setting(&["list", "--partition", "16"]), "--partition");
+        assert_eq!(setting(&["show"]), "ID");
+        assert_eq!(setting(&["replay"]), "ID");
+        assert_eq!(
+            setting(&["replay", "3:1-0", "--reason", "newer"]),
+            "--reason"
+        );
+        assert_eq!(setting(&["drop", "3:1-0"]), "--yes");
     }
 }

@@ -143,6 +143,9 @@ impl Reader {
         if plan.claim <= Instant::now() {
             self.claim().await?;
             plan.claim = Instant::now() + self.settings.claim_idle / 2;
+            // It also is our sign of life: older servers take no note of a read that finds nothing new, and a
+            // worker that is silent for long counts as gone.
+            plan.own = true;
         }
         let delivery = self.read(">", Some(self.settings.block)).await?;
         self.settle(delivery).await

@@ -1,5 +1,7 @@
 //! Entries that can't be persisted, however often one tries: they are parked where an operator finds them,
 //! with the reason, instead of holding up their neighbours or being dropped.
+//!
+//! Here is the parking, which workers do; what operators do with what is parked stands in the modules below.
 
 use std::fmt;
 
@@ -12,6 +14,23 @@ use crate::{
     script::{Call, Script},
     store::Refusal,
 };
+
+mod command;
+mod desk;
+mod drop;
+mod entry;
+mod list;
+mod replay;
+mod show;
+
+pub use command::DeadCommand;
+pub(crate) use command::perform;
+pub use desk::DeadError;
+pub use drop::Drop;
+pub use entry::{EntryId, NoEntryId};
+pub use list::List;
+pub use replay::Replay;
+pub use show::Show;
 
 /// Why an entry is parked. The text is for operators and never quotes the entry.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -90,6 +90,15 @@ impl Delivery {
         Ok((next, delivery))
     }
 
+    /// The reply to XRANGE on a stream of `partition`.
+    pub(crate) fn of_range(reply: Value, partition: u16) -> Result<Vec<Delivered>, Unexpected> {
+        let mut delivery = Self::default();
+        delivery
+            .add(partition, reply)
+            .map(|()| delivery.entries)
+            .ok_or(Unexpected("XRANGE"))
+    }
+
     /// Whether nothing was handed out at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.lost.is_empty()

@@ -59,10 +59,44 @@ pub struct Writes {
     pub events: Vec<Insert>,
 }
 
-/// Decides what `entries` write.
+/// Decides what `entries` write; the newest of a ticket speaks for all of them.
 pub fn fold(entries: &[&Entry]) -> Writes {
-    let mut writes = Writes::default();
     let mut newest: HashMap<Id, usize> = HashMap::new();
+    for (index, &entry) in entries.iter().enumerate() {
+        newest
+            .entry(entry.ticket_id)
+            .and_modify(|top| {
+                if entries[*top].seq < entry.seq {
+                    *top = index;
+                }
+            })
+            .or_insert(index);
+    }
+    let mut newest: Vec<usize> = newest.into_values().collect();
+    newest.sort_unstable();
+    let mut writes = changes(entries);
+    let states = newest
+        .into_iter()
+        .map(|index| state(index, entries[index], Scope::Ticket));
+    writes.tickets.extend(states);
+    writes
+}
+
+/// Decides what `entries` write where each speaks for itself: many more writes with the same result, and what
+/// MongoDB refuses of them is refused all at once.
+pub fn fold_apart(entries: &[&Entry]) -> Writes {
+    let mut writes = changes(entries);
+    let states = entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| state(index, entry, Scope::Entry));
+    writes.tickets.extend(states);
+    writes
+}
+
+/// Everything but the tickets' states.
+fn changes(entries: &[&Entry]) -> Writes {
+    let mut writes = Writes::default();
     for (index, &entry) in entries.iter().enumerate() {
         match &entry.change {
             Change::Created { by } => {
@@ -97,19 +131,7 @@ pub fn fold(entries: &[&Entry]) -> Writes {
                 writes.events.push(insert(index, event));
             }
         }
-        newest
-            .entry(entry.ticket_id)
-            .and_modify(|top| {
-                if entries[*top].seq < entry.seq {
-                    *top = index;
-                }
-            })
-            .or_insert(index);
     }
-    let mut newest: Vec<usize> = newest.into_values().collect();
-    newest.sort_unstable();
-    let states = newest.into_iter().map(|index| state(index, entries[index]));
-    writes.tickets.extend(states);
     writes
 }
 
@@ -149,7 +171,7 @@ fn opened(index: usize, entry: &Entry, base: &Base) -> Update {
 }
 
 /// What changes of a ticket, unless MongoDB has it from a newer entry.
-fn state(index: usize, entry: &Entry) -> Update {
+fn state(index: usize, entry: &Entry, scope: Scope) -> Update {
     let head = &entry.head;
     let last = entry.last().map(|last| {
         doc! {
@@ -161,7 +183,7 @@ fn state(index: usize, entry: &Entry) -> Update {
     });
     Update {
         entry: index,
-        scope: Scope::Ticket,
+        scope,
         filter: doc! {
             "_id": object_id(entry.ticket_id),
             // Unlike `$lt`, this is true of a ticket that has no `seq` yet.

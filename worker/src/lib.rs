@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 mod backoff;
 mod config;
 mod consumer;
-mod dead;
+mod consumers;
+pub mod dead;
 mod delivery;
 pub mod fold;
 mod indexes;
@@ -29,12 +30,14 @@ mod sample;
 mod script;
 mod settle;
 mod store;
+mod stream_id;
 mod trim;
 mod watermark;
 
 pub use config::{Command, Config};
 
 use consumer::{Reader, Settings};
+use consumers::Consumers;
 use dead::Dead;
 use metrics::Metrics;
 use probe::Health;
@@ -51,6 +54,9 @@ pub enum Error {
     /// A task ended that should not have.
     #[error(transparent)]
     Task(#[from] TaskDied),
+    /// Parked entries could not be looked after as asked.
+    #[error(transparent)]
+    Dead(#[from] dead::DeadError),
 }
 
 /// A worker that runs.
@@ -69,11 +75,22 @@ impl Worker {
     }
 }
 
-/// Runs a worker until the process is asked to stop, and lets it finish what it has in hand.
+/// Does what the settings ask for: looks after parked entries, or works until the process is asked to stop.
 ///
 /// # Errors
-/// Where it can't start, or one of its tasks died.
+/// Where that can't be done, or a task of the worker died.
 pub async fn run(config: &Config, life: Lifecycle) -> Result<(), Error> {
+    match &config.command {
+        Some(Command::Dead(command)) => {
+            let done = dead::perform(command, &config.common, &mut std::io::stdout()).await;
+            Ok(done?)
+        }
+        _ => work(config, life).await,
+    }
+}
+
+/// Runs a worker until the process is asked to stop, and lets it finish what it has in hand.
+async fn work(config: &Config, life: Lifecycle) -> Result<(), Error> {
     let mut worker = None;
     let ended = tokio::select! {
         started = start(config, &life) => match started {
@@ -125,9 +142,21 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
     life.spawn(indexes::run(store.clone(), stopping.clone()));
 
     let keys = Keys::new(&config.common.key_prefix, config.common.partitions);
+    let consumers = Consumers::new(
+        keys.clone(),
+        &config.consumer,
+        config.consumer_gone(),
+        metrics.clone(),
+    );
     life.spawn_vital(
         "trim",
-        trim::run(redis.clone(), keys.clone(), metrics.clone(), stopping),
+        trim::run(
+            redis.clone(),
+            keys.clone(),
+            consumers,
+            metrics.clone(),
+            stopping,
+        ),
     );
     let readers = start_readers(config, life, &redis, &keys, &store, &metrics)?;
     tracing::info!(

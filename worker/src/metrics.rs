@@ -49,9 +49,11 @@ pub(crate) struct Metrics {
     pub(crate) parked: Family<ReasonLabel, Counter>,
     pub(crate) claimed: Counter,
     pub(crate) lost: Counter,
+    pub(crate) consumers_removed: Counter,
     pub(crate) length: Family<PartitionLabel, Gauge>,
     pub(crate) pending: Family<PartitionLabel, Gauge>,
     pub(crate) lag: Family<PartitionLabel, Gauge>,
+    pub(crate) dead: Family<PartitionLabel, Gauge>,
     pub(crate) redis_up: Gauge<u64, AtomicU64>,
     pub(crate) mongo_up: Gauge<u64, AtomicU64>,
 }
@@ -68,9 +70,11 @@ impl Default for Metrics {
             parked: Family::default(),
             claimed: Counter::default(),
             lost: Counter::default(),
+            consumers_removed: Counter::default(),
             length: Family::default(),
             pending: Family::default(),
             lag: Family::default(),
+            dead: Family::default(),
             redis_up: Gauge::default(),
             mongo_up: Gauge::default(),
         };
@@ -120,6 +124,11 @@ impl Metrics {
             "Entries deleted from a stream before they were persisted; anything but 0 is data loss",
             self.lost.clone(),
         );
+        registry.register(
+            "consumers_removed",
+            "Consumers of gone workers that were removed from a partition's group",
+            self.consumers_removed.clone(),
+        );
     }
 
     fn register_state(&self, registry: &mut Registry) {
@@ -137,6 +146,11 @@ impl Metrics {
             "stream_lag",
             "Entries of a partition that were not read yet",
             self.lag.clone(),
+        );
+        registry.register(
+            "dead_length",
+            "Entries of a partition that are parked and wait for an operator",
+            self.dead.clone(),
         );
         registry.register(
             "redis_up",
@@ -175,6 +189,7 @@ mod tests {
             "ticket_worker_entries_persisted_total{kind=\"message\"} 3",
             "ticket_worker_entries_lost_total 0",
             "ticket_worker_batches_total 0",
+            "ticket_worker_consumers_removed_total 0",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

@@ -21,7 +21,7 @@ use crate::{
     backoff::Backoff,
     dead::{Dead, Reason},
     delivery::Delivered,
-    fold::{Scope, Writes, fold, kind},
+    fold::{Scope, Writes, fold, fold_apart, kind},
     metrics::{KindLabel, Metrics, StepLabel},
     store::{Refusal, Refused, Store},
     watermark::Watermark,
@@ -100,7 +100,13 @@ impl Settler {
         while !todo.is_empty() {
             tries += 1;
             let entries: Vec<&Entry> = todo.iter().map(|work| &work.entry).collect();
-            let refused = self.store(&fold(&entries)).await?;
+            // Whatever surfaces after the last try has waited long enough, too, and must not take a round each.
+            let writes = if tries > TRIES {
+                fold_apart(&entries)
+            } else {
+                fold(&entries)
+            };
+            let refused = self.store(&writes).await?;
             let sorted = sort(todo, &refused);
             self.acknowledge(&sorted.stored).await?;
             todo = sorted.open;
@@ -110,7 +116,6 @@ impl Settler {
                     self.pause(PAUSE * (1 << (tries - 1))).await;
                 }
             } else {
-                // Whatever surfaces from now on has waited long enough, too.
                 self.give_up(&sorted.refused, tries).await?;
             }
         }
@@ -166,7 +171,12 @@ impl Settler {
         let mut backoff = Backoff::default();
         while let Err(error) = self
             .watermark
-            .raise(&self.redis, entries.iter().copied())
+            .raise(
+                &self.redis,
+                entries
+                    .iter()
+                    .map(|entry| (entry.ticket_id, entry.covers())),
+            )
             .await
         {
             self.failed("watermark", &error, &mut backoff).await?;

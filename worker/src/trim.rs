@@ -10,8 +10,10 @@ use ticket_shared::stream::{GROUP, Keys};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    consumers::Consumers,
     delivery::Unexpected,
     metrics::{Metrics, PartitionLabel},
+    stream_id::StreamId,
 };
 
 /// How often.
@@ -26,14 +28,24 @@ enum Untrimmed {
     Reply(#[from] Unexpected),
 }
 
-/// Trims all streams and samples their figures, until the process stops.
-pub(crate) async fn run(redis: Client, keys: Keys, metrics: Metrics, stopping: CancellationToken) {
+/// Trims all streams, removes the consumers of gone workers and samples figures, until the process stops.
+pub(crate) async fn run(
+    redis: Client,
+    keys: Keys,
+    mut consumers: Consumers,
+    metrics: Metrics,
+    stopping: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
+        let look = consumers.due();
         for partition in 0..keys.partitions() {
+            if look && let Err(error) = consumers.remove(&redis, partition).await {
+                tracing::debug!(partition, error = %error, "consumers not looked at");
+            }
             if let Err(error) = trim(&redis, &keys, partition, &metrics).await {
                 // The readers see the same failure and say so; a stream that is not there yet is none.
                 tracing::debug!(partition, error = %error, "stream not trimmed");
@@ -48,7 +60,9 @@ async fn trim(
     partition: u16,
     metrics: &Metrics,
 ) -> Result<(), Untrimmed> {
-    let key = keys.events(partition);
+    let (key, label) = (keys.events(partition), PartitionLabel { partition });
+    let parked: i64 = redis.xlen(keys.dead(partition)).await?;
+    metrics.dead.get_or_create(&label).set(parked);
     // In this order: what is handed out after the first question has a higher id than its answer.
     let groups: Vec<HashMap<String, Value>> = redis.xinfo_groups(&key).await?;
     let pending: Value = redis.xpending(&key, GROUP, ()).await?;
@@ -63,7 +77,6 @@ async fn trim(
         let _: i64 = redis.xtrim(&key, ("MINID", "=", keep.to_string())).await?;
     }
     let length: i64 = redis.xlen(&key).await?;
-    let label = PartitionLabel { partition };
     metrics.length.get_or_create(&label).set(length);
     let number = |field: &str| group.get(field).and_then(Value::as_i64);
     if let Some(pending) = number("pending") {
@@ -74,39 +87,6 @@ async fn trim(
         metrics.lag.get_or_create(&label).set(lag);
     }
     Ok(())
-}
-
-/// The place of an entry in a stream.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct StreamId {
-    ms: u64,
-    seq: u64,
-}
-
-impl StreamId {
-    fn parse(text: &str) -> Option<Self> {
-        let (ms, seq) = text.split_once('-')?;
-        Some(Self {
-            ms: ms.parse().ok()?,
-            seq: seq.parse().ok()?,
-        })
-    }
-
-    fn next(self) -> Option<Self> {
-        match self.seq.checked_add(1) {
-            Some(seq) => Some(Self { seq, ..self }),
-            None => Some(Self {
-                ms: self.ms.checked_add(1)?,
-                seq: 0,
-            }),
-        }
-    }
-}
-
-impl std::fmt::Display for StreamId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
-    }
 }
 
 /// The lowest id that has to stay; `None` where nothing may go.
@@ -174,12 +154,5 @@ mod tests {
         assert_eq!(oldest(&reply(2, "3-9".into())), Ok(id("3-9")));
         assert!(oldest(&reply(2, Value::Null)).is_err());
         assert!(oldest(&Value::Null).is_err());
-    }
-
-    #[test]
-    fn ids_are_ordered_as_numbers() {
-        assert!(id("10-0") > id("9-99"));
-        assert_eq!(id("10-0").unwrap().to_string(), "10-0");
-        assert_eq!(id("x"), None);
     }
 }

@@ -10,7 +10,7 @@ use fred::{clients::Client, error::Error, types::Value};
 use ticket_shared::{
     id::Id,
     redis::{Failure, failure},
-    stream::{Entry, Keys},
+    stream::Keys,
 };
 
 use crate::script::{Call, Script};
@@ -33,21 +33,18 @@ impl Watermark {
         }
     }
 
-    /// Notes that `entries` are settled: in MongoDB, or parked.
+    /// Notes what is settled, in MongoDB or parked: tickets, and from which number to which.
     ///
     /// # Errors
     /// Where Redis can't be asked. Doing it again is harmless.
     pub(crate) async fn raise(
         &self,
         redis: &Client,
-        entries: impl IntoIterator<Item = &Entry>,
+        settled: impl IntoIterator<Item = (Id, (u64, u64))>,
     ) -> Result<(), Error> {
         let mut covered: BTreeMap<Id, Vec<(u64, u64)>> = BTreeMap::new();
-        for entry in entries {
-            covered
-                .entry(entry.ticket_id)
-                .or_default()
-                .push(entry.covers());
+        for (ticket, range) in settled {
+            covered.entry(ticket).or_default().push(range);
         }
         let (tickets, calls): (Vec<Id>, Vec<Call>) = covered
             .into_iter()

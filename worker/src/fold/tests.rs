@@ -193,7 +193,8 @@ proptest! {
         let mut rest = &chaos[..];
         for cut in cuts.iter().cycle() {
             let (batch, later) = rest.split_at((*cut).min(rest.len()));
-            other.perform(&fold(batch));
+            let apart = cut % 2 == 0;
+            other.perform(&if apart { fold_apart(batch) } else { fold(batch) });
             rest = later;
             if rest.is_empty() {
                 break;

@@ -2,9 +2,11 @@
 //! `REDIS_URL` and `MONGO_URI`. Each test has a key prefix and a database of its own.
 
 mod faults;
+mod gone;
 mod harness;
 mod inspect;
 mod operators;
+mod parked;
 mod persist;
 mod poison;
 mod proxy;

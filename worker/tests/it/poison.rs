@@ -96,3 +96,37 @@ async fn what_mongodb_refuses_is_parked_and_its_neighbours_are_stored() {
     assert_eq!(world.dirty().await, 0);
     world.finish([running]).await;
 }
+
+#[tokio::test]
+async fn a_long_row_of_refused_states_takes_one_round_more() {
+    let world = World::new().await;
+    let create = doc! {
+        "create": "tickets",
+        "validator": { "subject": { "$ne": "forbidden" } },
+    };
+    world.db.run_command(create).await.unwrap();
+    let mut log = Log::opened(id(1, 1));
+    for _ in 0..120 {
+        log.message("fine", false);
+    }
+    for entry in &mut log.entries[1..] {
+        entry.head.subject = "forbidden".into();
+    }
+    let mut neighbour = Log::opened(id(2, 1));
+    neighbour.message("fine, too", false);
+    world.append(&log).await;
+    world.append(&neighbour).await;
+    let running = world.start("w1", &[]).await;
+    world.until_drained().await;
+
+    let dead = world.dead(world.keys.partition(log.ticket)).await;
+    assert_eq!(dead.len(), 120);
+    let mut tries: Vec<&str> = dead.iter().map(|fields| text(&fields["tries"])).collect();
+    tries.sort_unstable();
+    assert_eq!((tries[0], tries[1], tries[119]), ("5", "6", "6"));
+    assert_eq!(world.count("messages").await, 121, "messages are stored");
+    let ticket = world.ticket(log.ticket).await.unwrap();
+    assert_eq!(ticket["seq"], 1_i64.into());
+    assert_eq!(world.dirty().await, 0);
+    world.finish([running]).await;
+}
