@@ -242,13 +242,27 @@ async fn look(script: &Script, redis: &Client, keys: &Keys) -> Result<Look, Erro
         all.oldest_ms = all.oldest_ms.max(items.number());
         let (used, allowed) = (items.number(), items.number());
         // On a cluster the fullest server counts: each has its own partitions.
-        if used * all.allowed.max(1) >= all.used * allowed.max(1) {
+        if fuller((used, allowed), (all.used, all.allowed)) {
             (all.used, all.allowed) = (used, allowed);
         }
         all.noeviction &= items.number() == 1;
         all.keeps_file &= items.number() == 1;
     }
     Ok(all)
+}
+
+/// Whether one server, given by the bytes that it uses and may use, is fuller than another. One without a bound
+/// is never full; of two such the larger counts.
+fn fuller((used, allowed): (u64, u64), (other_used, other_allowed): (u64, u64)) -> bool {
+    match (allowed, other_allowed) {
+        (0, 0) => used >= other_used,
+        (0, _) => false,
+        (_, 0) => true,
+        _ => {
+            u128::from(used) * u128::from(other_allowed)
+                >= u128::from(other_used) * u128::from(allowed)
+        }
+    }
 }
 
 /// Whether a look calls for refusing changes; `refused` says whether they were already.
@@ -303,6 +317,18 @@ mod tests {
         backlog: 1_000,
         memory_percent: 80,
     };
+
+    #[test]
+    fn the_fullest_server_is_the_one_with_the_least_room() {
+        const GIB: u64 = 1 << 30;
+        assert!(fuller((30 * GIB, 32 * GIB), (20 * GIB, 32 * GIB)));
+        assert!(fuller((1, 2), (60 * GIB, 64 * GIB * 2)));
+        assert!(
+            fuller((1, 1_000), (60 * GIB, 0)),
+            "one without a bound hides no other"
+        );
+        assert!(!fuller((60 * GIB, 0), (1, 1_000)));
+    }
 
     #[test]
     fn either_limit_refuses_and_healing_needs_some_room() {
