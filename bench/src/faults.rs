@@ -78,6 +78,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F31" false "half-open client connection" clients::half_open;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
+    "storms" false "the same, with 100 tickets: each kill is followed by hundreds of joins" rotation::storms;
 };
 
 /// What a fault has to say of itself.
@@ -137,6 +138,11 @@ async fn under(
     let logs: Vec<_> = run.world.gateways.iter().map(Process::log).collect();
     let mut finished = run.finish().await.context("after the fault")?;
     finished.failures.extend(defects(&logs));
+    if finished.verdict.faults().next().is_some() {
+        finished
+            .history
+            .write(&context.directory.join(name).join("history.txt"))?;
+    }
     let mut figures = told.figures;
     if let Some(mark) = told.mark {
         let ms = |after: Option<u32>| after.map_or("(nobody)".to_owned(), |ms| format!("{ms} ms"));

@@ -1,6 +1,12 @@
 //! What happened in a run, as its clients saw it, and what was there at its end. The judge needs nothing else.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
 use ticket_shared::{
     domain::{Counts, Status, UserType},
@@ -209,6 +215,32 @@ pub(crate) struct History {
     pub stored: Vec<Stored>,
     /// What each gateway shows at the end.
     pub rest: Vec<Rest>,
+}
+
+impl History {
+    /// Writes what every client did and saw, a line each, for a person who looks for a cause.
+    ///
+    /// # Errors
+    /// Where the file can't be written.
+    pub(crate) fn write(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for client in &self.clients {
+            for record in &client.records {
+                let Record {
+                    at,
+                    connection,
+                    gateway,
+                    what,
+                } = record;
+                let (number, side) = (client.number, client.side.as_str());
+                writeln!(
+                    file,
+                    "{at} client {number} ({side}) connection {connection} gateway {gateway} {what:?}"
+                )?;
+            }
+        }
+        file.flush()
+    }
 }
 
 #[cfg(test)]

@@ -26,20 +26,36 @@ pub(super) async fn none(context: Context) -> anyhow::Result<Row> {
 }
 
 pub(super) async fn rotation(context: Context) -> anyhow::Result<Row> {
-    let goal = context.rotation;
+    let size = Size {
+        tickets: 40,
+        customers: 2,
+        agents: 8,
+        spread: 4,
+        rate: 800,
+        window: 16,
+    };
+    turns(&context, "rotation", size, context.rotation).await
+}
+
+/// The same with many more tickets on each connection, so that each kill is followed by a storm of joins.
+pub(super) async fn storms(context: Context) -> anyhow::Result<Row> {
     let size = Size {
         tickets: 100,
         customers: 2,
         agents: 10,
         spread: 5,
-        rate: 1_000,
+        rate: 800,
         window: 16,
     };
+    turns(&context, "storms", size, context.rotation / 8).await
+}
+
+async fn turns(context: &Context, name: &str, size: Size, goal: u64) -> anyhow::Result<Row> {
     let shape = Shape {
         workers: 2,
         ..Shape::default()
     };
-    under(&context, "rotation", shape, size, async |run| {
+    under(context, name, shape, size, async |run| {
         let began = Instant::now();
         // Far more than it needs; a run that stands still must not stand for ever.
         let deadline = Duration::from_secs(60 + goal / 50);

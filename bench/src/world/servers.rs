@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -117,12 +118,15 @@ pub(super) fn mongo(programs: &Programs, directory: &Path) -> anyhow::Result<Pro
             "--nounixsocket",
         ])
     } else {
-        process.arg(["--host", "127.0.0.1", "--port", &port]).arg([
-            "--storage-path",
-            &home,
-            "--cache-size",
-            "256M",
-        ])
+        // Without the last one the stand-in confirms `j: true` before its log is written: a kill would lose
+        // writes that are confirmed.
+        let help = Command::new(&programs.mongo).arg("--help").output();
+        let sync = "--sync-on-commit";
+        let syncs = help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(sync));
+        process
+            .arg(["--host", "127.0.0.1", "--port", &port])
+            .arg(["--storage-path", &home, "--cache-size", "256M"])
+            .arg(syncs.then_some(sync))
     })
 }
 
