@@ -242,14 +242,18 @@ impl Drop for World {
 async fn clean(redis_url: &str, prefix: &str, mongo_uri: &str, database: &str) {
     let redis = redis::client(&Secret::new(redis_url)).expect("a URL");
     redis.init().await.expect("Redis");
-    let mut pages = redis.scan(format!("{prefix}:*"), Some(1_000), None);
-    while let Some(mut page) = pages.try_next().await.expect("SCAN") {
-        if let Some(keys) = page.take_results()
-            && !keys.is_empty()
-        {
-            redis.del::<(), _>(keys).await.expect("DEL");
+    // One partition after the other: on a Redis Cluster each is on one server.
+    for partition in 0..PARTITIONS {
+        let pattern = format!("{prefix}:{{{partition}}}:*");
+        let mut pages = redis.scan(pattern, Some(1_000), None);
+        while let Some(mut page) = pages.try_next().await.expect("SCAN") {
+            if let Some(keys) = page.take_results()
+                && !keys.is_empty()
+            {
+                redis.del::<(), _>(keys).await.expect("DEL");
+            }
+            page.next();
         }
-        page.next();
     }
     let mongo = mongodb::Client::with_uri_str(mongo_uri).await;
     let dropped = mongo.expect("a URI").database(database).drop().await;

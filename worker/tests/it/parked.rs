@@ -2,10 +2,8 @@
 
 use std::process::Output;
 
+use fred::interfaces::StreamsInterface;
 use mongodb::bson::{Document, doc};
-use ticket_shared::stream::GROUP;
-
-use fred::{interfaces::StreamsInterface, types::Value};
 
 use crate::{
     harness::{World, until},
@@ -293,29 +291,4 @@ async fn what_can_t_be_done_is_said_in_one_line() {
     }
     let help = dead(&world, &["replay", "--help"]).await;
     assert!(help.code == Some(0) && help.out.contains("--reason"));
-}
-
-#[tokio::test]
-async fn an_entry_that_redis_forgot_is_parked_all_the_same() {
-    let world = World::new().await;
-    forbid(&world, true).await;
-    let mut log = Log::opened(id(1, 1));
-    log.message("forbidden", false);
-    world.append(&log).await;
-    let partition = world.keys.partition(log.ticket);
-    let key = world.keys.events(partition);
-    let running = world.start("w1", &[]).await;
-    until("it is read", async || world.unsettled().await.0 > 0).await;
-    let _: i64 = world.redis.xgroup_destroy(&key, GROUP).await.unwrap();
-    let _: Value = world.redis.xtrim(&key, ("MAXLEN", "=", 0)).await.unwrap();
-
-    let mut late = Log::opened(id(1, 1));
-    late.message("fine", false);
-    world.add(&late.entries).await;
-    until("the worker goes on", async || {
-        world.count("messages").await == 1
-    })
-    .await;
-    assert_eq!(world.dead(partition).await.len(), 1);
-    world.finish([running]).await;
 }

@@ -1,10 +1,11 @@
 //! Entries that can't be persisted stop only themselves.
 
+use fred::{interfaces::StreamsInterface, types::Value};
 use mongodb::bson::doc;
-use ticket_shared::stream::Entry;
+use ticket_shared::stream::{Entry, GROUP};
 
 use crate::{
-    harness::World,
+    harness::{World, until},
     sample::{Log, id},
 };
 
@@ -128,5 +129,31 @@ async fn a_long_row_of_refused_states_takes_one_round_more() {
     let ticket = world.ticket(log.ticket).await.unwrap();
     assert_eq!(ticket["seq"], 1_i64.into());
     assert_eq!(world.dirty().await, 0);
+    world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_redis_forgot_is_parked_all_the_same() {
+    let world = World::new().await;
+    let create = doc! { "create": "messages", "validator": { "content": { "$ne": "forbidden" } } };
+    world.db.run_command(create).await.unwrap();
+    let mut log = Log::opened(id(1, 1));
+    log.message("forbidden", false);
+    world.append(&log).await;
+    let partition = world.keys.partition(log.ticket);
+    let key = world.keys.events(partition);
+    let running = world.start("w1", &[]).await;
+    until("it is read", async || world.unsettled().await.0 > 0).await;
+    let _: i64 = world.redis.xgroup_destroy(&key, GROUP).await.unwrap();
+    let _: Value = world.redis.xtrim(&key, ("MAXLEN", "=", 0)).await.unwrap();
+
+    let mut late = Log::opened(id(1, 1));
+    late.message("fine", false);
+    world.add(&late.entries).await;
+    until("the worker goes on", async || {
+        world.count("messages").await == 1
+    })
+    .await;
+    assert_eq!(world.dead(partition).await.len(), 1);
     world.finish([running]).await;
 }
