@@ -160,7 +160,7 @@ impl Reader {
                 .xgroup_create(key, GROUP, "0", true)
                 .await;
             match created {
-                Ok(_) => tracing::info!(stream = key, "consumer group created"),
+                Ok(_) => tracing::debug!(stream = key, "consumer group created"),
                 Err(error) if error.details().starts_with("BUSYGROUP") => {}
                 // Redis is full and creates nothing. The group is most likely there, and reading from it is
                 // what frees memory; if it is not, the read says so.
