@@ -4,20 +4,24 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::json;
-use ticket_shared::{domain::UserType, event::client::JOIN_TICKET, id::Id, lifecycle::Lifecycle};
+use ticket_shared::{domain::UserType, id::Id, lifecycle::Lifecycle};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     history::{History, Position},
     judge::{Verdict, judge},
     load::{Load, Phase, Size},
-    packet::{Packet, asking},
     readback, rest,
     socket::Socket,
     stats::Stats,
     wait::until,
     world::{Programs, Shape, World},
 };
+
+mod witness;
+
+pub(crate) use witness::ask;
+use witness::witness;
 
 /// How long the end of a run may take, for each of its conditions.
 const SETTLING: Duration = Duration::from_secs(90);
@@ -277,42 +281,4 @@ impl Run {
         }
         Ok(heads)
     }
-}
-
-/// Joins a ticket and says where it is.
-async fn witness(
-    socket: &mut Socket,
-    id: u64,
-    ticket: Id,
-    side: UserType,
-) -> anyhow::Result<Position> {
-    let payload =
-        json!({"ticketId": ticket, "userId": "witness", "userType": side, "userName": "Witness"});
-    let answer = ask(socket, id, JOIN_TICKET, &payload).await?;
-    Ok(Position {
-        seq: answer["seq"]
-            .as_u64()
-            .with_context(|| format!("not let in: {}", answer["error"]))?,
-        epoch: answer["epoch"].as_str().unwrap_or_default().into(),
-    })
-}
-
-/// Asks one thing and waits for the answer.
-pub(crate) async fn ask(
-    socket: &mut Socket,
-    id: u64,
-    event: &str,
-    payload: &serde_json::Value,
-) -> anyhow::Result<serde_json::Value> {
-    socket.write(asking(id, event, payload)).await?;
-    let answered = async {
-        loop {
-            match socket.next().await? {
-                Packet::Ack(of, answer) if of == id => return Ok(answer),
-                Packet::Ping => socket.write(crate::packet::PONG.to_owned()).await?,
-                _ => {}
-            }
-        }
-    };
-    timeout(Duration::from_secs(20), answered).await?
 }

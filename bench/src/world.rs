@@ -10,13 +10,10 @@ use std::{
 use anyhow::bail;
 use ticket_shared::lifecycle::Lifecycle;
 
-use crate::{
-    process::{Process, free_address},
-    proxy::Proxy,
-    rest,
-    wait::until,
-};
+use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
+mod product;
+mod replica;
 mod servers;
 
 pub(crate) use servers::Programs;
@@ -246,58 +243,6 @@ impl World {
         Ok(())
     }
 
-    /// Makes the replica the Redis of this run, as a failover does; the master is dead by now.
-    ///
-    /// # Errors
-    /// Where the replica refuses.
-    pub(crate) fn promote_replica(&mut self) -> anyhow::Result<()> {
-        let Some((replica, _)) = &mut self.replica else {
-            bail!("no replica")
-        };
-        std::mem::swap(&mut self.redis, replica);
-        let at = self.redis.address;
-        self.redis_cli(at, &["replicaof", "no", "one"])?;
-        for proxy in self.gateway_redis.iter().chain(&self.worker_redis) {
-            proxy.lead_to(at);
-        }
-        Ok(())
-    }
-
-    /// Starts the former master again, as a replica of the one that took over.
-    ///
-    /// # Errors
-    /// Where it does not start.
-    pub(crate) fn restart_former_master(&mut self) -> anyhow::Result<()> {
-        let port = self.redis.address.port().to_string();
-        let Some((former, _)) = &mut self.replica else {
-            bail!("no replica")
-        };
-        former.add_arguments(&["--replicaof", "127.0.0.1", &port]);
-        former.start()
-    }
-
-    async fn add_replica(&mut self, life: &Lifecycle) -> anyhow::Result<()> {
-        let mut replica = redis(&self.programs, &self.directory, "replica")?;
-        replica.start()?;
-        let at = replica.address;
-        until("the replica answers", STARTING, async || {
-            redis_answers(at).await
-        })
-        .await?;
-        let way = Proxy::open(life, self.redis.address).await?;
-        self.redis_cli(
-            at,
-            &["replicaof", "127.0.0.1", &way.address.port().to_string()],
-        )?;
-        let linked = async || {
-            let info = self.redis_cli(at, &["info", "replication"]);
-            info.is_ok_and(|info| info.contains("master_link_status:up"))
-        };
-        until("the replica follows", STARTING, linked).await?;
-        self.replica = Some((replica, way));
-        Ok(())
-    }
-
     /// Says a command to the Redis server at `address`.
     ///
     /// # Errors
@@ -323,79 +268,6 @@ impl World {
 
     /// The URI of the run's database.
     pub(crate) fn mongo_uri(&self) -> String {
-        mongo_uri(self.mongo.address)
+        product::mongo_uri(self.mongo.address)
     }
-
-    async fn add_gateway(
-        &mut self,
-        number: usize,
-        life: &Lifecycle,
-        shape: &Shape,
-    ) -> anyhow::Result<()> {
-        let (address, ops) = (free_address()?, free_address()?);
-        let mut redis = self.redis.address;
-        if shape.proxied.contains(&Part::Gateways) {
-            let proxy = Proxy::open(life, redis).await?;
-            redis = proxy.address;
-            self.gateway_redis.push(proxy);
-        }
-        let name = format!("gateway-{number}");
-        let late = shape
-            .clock
-            .filter(|_| number == 1)
-            .zip(self.programs.faketime.as_ref());
-        let process = match late {
-            Some((clock, faketime)) => {
-                let gateway = self.programs.gateway.display().to_string();
-                Process::new(&name, faketime, address, &self.directory).arg(["-f", clock, &gateway])
-            }
-            None => Process::new(&name, &self.programs.gateway, address, &self.directory),
-        };
-        let mut process = settings(process, redis, self.mongo.address)
-            .env("AUTH_MODE", "none")
-            .env("PORT", &address.port())
-            .env("OPS_PORT", &ops.port())
-            .env("DRAIN_MS", "2000");
-        for (setting, value) in &shape.gateway_env {
-            process = process.env(setting, value);
-        }
-        self.gateways.push(process);
-        self.ops.push(ops);
-        self.gateways[number].start()
-    }
-
-    fn add_worker(&mut self, number: usize, shape: &Shape) -> anyhow::Result<()> {
-        let ops = free_address()?;
-        let way =
-            |proxy: &Option<Proxy>, server| proxy.as_ref().map_or(server, |proxy| proxy.address);
-        let redis = way(&self.worker_redis, self.redis.address);
-        let mongo = way(&self.worker_mongo, self.mongo.address);
-        let name = format!("worker-{number}");
-        let process = Process::new(&name, &self.programs.worker, ops, &self.directory);
-        let mut process = settings(process, redis, mongo)
-            .env("CONSUMER", &name)
-            .env("OPS_PORT", &ops.port())
-            .env("BLOCK_MS", "200");
-        for (setting, value) in &shape.worker_env {
-            process = process.env(setting, value);
-        }
-        self.workers.push(process);
-        self.workers[number].start()
-    }
-}
-
-/// The settings that gateways and workers share.
-fn settings(process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
-    process
-        .env("REDIS_URL", &format!("redis://{redis}"))
-        .env("MONGO_URI", &mongo_uri(mongo))
-        .env("KEY_PREFIX", PREFIX)
-        .env("PARTITIONS", &PARTITIONS)
-        .env("HOST", "127.0.0.1")
-        .env("LOG", "info")
-        .env("LOG_FORMAT", "json")
-}
-
-fn mongo_uri(address: SocketAddr) -> String {
-    format!("mongodb://{address}/{DATABASE}")
 }

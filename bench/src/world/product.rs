@@ -1,0 +1,95 @@
+//! The gateways and workers of a run, with their settings.
+
+use std::net::SocketAddr;
+
+use ticket_shared::lifecycle::Lifecycle;
+
+use super::{DATABASE, PARTITIONS, PREFIX, Part, Shape, World};
+use crate::{
+    process::{Process, free_address},
+    proxy::Proxy,
+};
+
+impl World {
+    /// Starts another gateway.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(super) async fn add_gateway(
+        &mut self,
+        number: usize,
+        life: &Lifecycle,
+        shape: &Shape,
+    ) -> anyhow::Result<()> {
+        let (address, ops) = (free_address()?, free_address()?);
+        let mut redis = self.redis.address;
+        if shape.proxied.contains(&Part::Gateways) {
+            let proxy = Proxy::open(life, redis).await?;
+            redis = proxy.address;
+            self.gateway_redis.push(proxy);
+        }
+        let name = format!("gateway-{number}");
+        let late = shape
+            .clock
+            .filter(|_| number == 1)
+            .zip(self.programs.faketime.as_ref());
+        let process = match late {
+            Some((clock, faketime)) => {
+                let gateway = self.programs.gateway.display().to_string();
+                Process::new(&name, faketime, address, &self.directory).arg(["-f", clock, &gateway])
+            }
+            None => Process::new(&name, &self.programs.gateway, address, &self.directory),
+        };
+        let mut process = settings(process, redis, self.mongo.address)
+            .env("AUTH_MODE", "none")
+            .env("PORT", &address.port())
+            .env("OPS_PORT", &ops.port())
+            .env("DRAIN_MS", "2000");
+        for (setting, value) in &shape.gateway_env {
+            process = process.env(setting, value);
+        }
+        self.gateways.push(process);
+        self.ops.push(ops);
+        self.gateways[number].start()
+    }
+
+    /// Starts another worker.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(super) fn add_worker(&mut self, number: usize, shape: &Shape) -> anyhow::Result<()> {
+        let ops = free_address()?;
+        let way =
+            |proxy: &Option<Proxy>, server| proxy.as_ref().map_or(server, |proxy| proxy.address);
+        let redis = way(&self.worker_redis, self.redis.address);
+        let mongo = way(&self.worker_mongo, self.mongo.address);
+        let name = format!("worker-{number}");
+        let process = Process::new(&name, &self.programs.worker, ops, &self.directory);
+        let mut process = settings(process, redis, mongo)
+            .env("CONSUMER", &name)
+            .env("OPS_PORT", &ops.port())
+            .env("BLOCK_MS", "200");
+        for (setting, value) in &shape.worker_env {
+            process = process.env(setting, value);
+        }
+        self.workers.push(process);
+        self.workers[number].start()
+    }
+}
+
+/// The settings that gateways and workers share.
+fn settings(process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
+    process
+        .env("REDIS_URL", &format!("redis://{redis}"))
+        .env("MONGO_URI", &mongo_uri(mongo))
+        .env("KEY_PREFIX", PREFIX)
+        .env("PARTITIONS", &PARTITIONS)
+        .env("HOST", "127.0.0.1")
+        .env("LOG", "info")
+        .env("LOG_FORMAT", "json")
+}
+
+/// The URI of the run's database at a server.
+pub(super) fn mongo_uri(address: SocketAddr) -> String {
+    format!("mongodb://{address}/{DATABASE}")
+}
