@@ -24,8 +24,7 @@ test-redis-matrix: ## Test with the system's Redis, 8.2, Valkey 9 and a cluster;
 	@$(PYTHON) -u deploy/local/matrix.py $(if $(ONLY),--only $(ONLY))
 
 faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
-	@cargo build --locked -p ticket-gateway -p ticket-worker -p ticket-bench
-	@cargo run --quiet --locked -p ticket-bench --bin faults -- $(if $(SHORT),--short) $(ONLY)
+	@$(PYTHON) -u deploy/local/test.py --only faults $(if $(SHORT),--short) $(ONLY)
 
 fmt: ## Format the code
 	@cargo fmt --all

@@ -24,6 +24,7 @@ from settings import E2E, LOCAL, ROOT, TARGET, Failure, setting
 
 CARGO_COUNT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 NEXTEST_COUNT = re.compile(r"Summary \[.*?\] .*?tests? run: (.*)")
+FAULTS_COUNT = re.compile(r"(\d+) faults run, (\d+) promises broken")
 NODE_COUNT = re.compile(r"^# (pass|fail|cancelled|skipped|todo) (\d+)", re.MULTILINE)
 
 
@@ -60,13 +61,17 @@ class Step:
 def main() -> int:
     """Runs the steps one after another, all of them, and sums up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["e2e"])
+    parser.add_argument("--only", choices=["e2e", "faults"])
     parser.add_argument("--file", help="one file of e2e/tests")
+    parser.add_argument("--short", action="store_true", help="with --only faults: a selection")
+    parser.add_argument("names", nargs="*", help="with --only faults: these")
     arguments = parser.parse_args()
     began = time.monotonic()
     with parts.fresh() as data, Children() as children:
         steps = plan(arguments)
         works = {"build": lambda task: build(task, steps), "client": run.install_client, **parts.prepare()}
+        if arguments.only == "faults":
+            del works["client"]
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)
@@ -87,6 +92,9 @@ def plan(arguments) -> list[Step]:
     last = end_to_end("end to end", files)
     if arguments.only == "e2e":
         return [last]
+    if arguments.only == "faults":
+        short = ["--short"] if arguments.short else []
+        return [Step("faults", [TARGET / "debug" / "faults", *short, *arguments.names])]
     if has_nextest():
         rust = ["cargo", "nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests=pass"]
     else:
@@ -96,6 +104,8 @@ def plan(arguments) -> list[Step]:
         Step("unit and integration", rust),
         Step("documentation", ["cargo", "test", "--workspace", "--locked", "--doc"]),
         last,
+        # Its rows are not kept: those of the whole run stand in bench/FAULTS.md.
+        Step("faults", [TARGET / "debug" / "faults", "--short", "--report", LOCAL / "faults.md"]),
     ]
 
 
@@ -121,6 +131,8 @@ def has_nextest() -> bool:
 def build(task: tasks.Task, steps: list[Step]) -> None:
     """Builds the programs and the tests before anything is measured."""
     run.build(task)
+    if any(step.name == "faults" for step in steps):
+        task.command(["cargo", "build", "--locked", "--package", "ticket-bench", "--bins"], cwd=ROOT)
     rust = next((step for step in steps if step.name == "unit and integration"), None)
     if rust is not None:
         build_tests(task, rust.argv)
@@ -169,6 +181,10 @@ def counted(line: str) -> Count:
     found = CARGO_COUNT.match(line)
     if found:
         return Count(*map(int, found.groups()))
+    found = FAULTS_COUNT.match(line)
+    if found:
+        faults, broken = map(int, found.groups())
+        return Count(faults - min(broken, faults), broken)
     found = NEXTEST_COUNT.search(line)
     if not found:
         return Count()
