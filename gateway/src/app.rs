@@ -114,6 +114,10 @@ impl App {
             .ws_max_message_size(2 * limits::FRAME)
             .ws_max_frame_size(2 * limits::FRAME)
             .connect_timeout(Duration::from_secs(10))
+            // A connection that went silent is closed after 40 s; proxies that cut idle ones after 60 s see
+            // something in time.
+            .ping_interval(Duration::from_secs(20))
+            .ping_timeout(Duration::from_secs(20))
             .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
             .build_layer();
 

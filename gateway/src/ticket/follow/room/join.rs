@@ -3,7 +3,7 @@
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
     domain::{Message, Person, UserType},
-    event::Joined,
+    event::{ErrorCode, Joined},
 };
 use tokio::time::Instant;
 
@@ -31,18 +31,24 @@ impl Room {
             done,
         } = request;
         let joined = self.enter(&socket, person, since).await;
-        let outcome = reply.send(joined);
+        let outcome = match joined {
+            Ok(Some(joined)) => reply.send(Ok(joined)),
+            // It went while it was let in: there is nobody to answer.
+            Ok(None) => Some(ErrorCode::Unavailable),
+            Err(error) => reply.send::<Joined>(Err(error)),
+        };
         self.end_at = self.members.is_empty().then(|| Instant::now() + LINGER);
         // The socket's task may have ended with its socket.
         let _ = done.send(outcome);
     }
 
+    /// Puts a socket into the ticket; nothing where it went meanwhile.
     async fn enter(
         &mut self,
         socket: &SocketRef<Adapter>,
         person: Person,
         since: Option<(u64, Option<String>)>,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Option<Joined>, Error> {
         let which = if person.user_type == UserType::Agent {
             Which::Messages
         } else {
@@ -77,7 +83,7 @@ impl Room {
                 .presence
                 .disconnected(self.ticket, &lease)
                 .await?;
-            return Err(Error::Internal("the socket is gone".into()));
+            return Ok(None);
         }
         socket.join(emit::rooms_of(self.ticket, &lease.person));
         let user = lease.person.user_type == UserType::User;
@@ -95,14 +101,14 @@ impl Room {
             view.numbers.seq
         };
         ticket.seq = seq;
-        Ok(Joined {
+        Ok(Some(Joined {
             ticket,
             messages,
             participants,
             seq,
             epoch: view.epoch,
             recovered,
-        })
+        }))
     }
 
     /// Everything after `since` where that can be told, else the latest messages.
