@@ -137,13 +137,17 @@ async fn under(
     let told = fault(&mut run).await.context("during the fault")?;
     let logs: Vec<_> = run.world.gateways.iter().map(Process::log).collect();
     let mut finished = run.finish().await.context("after the fault")?;
-    finished.failures.extend(defects(&logs));
+    let (gone, defects): (Vec<String>, Vec<String>) = defects(&logs)
+        .into_iter()
+        .partition(|defect| defect.ends_with(GONE));
+    finished.failures.extend(defects);
     if finished.verdict.faults().next().is_some() {
         finished
             .history
             .write(&context.directory.join(name).join("history.txt"))?;
     }
     let mut figures = told.figures;
+    figures.extend(gone);
     if let Some(mark) = told.mark {
         let ms = |after: Option<u32>| after.map_or("(nobody)".to_owned(), |ms| format!("{ms} ms"));
         let (local, remote) = stats::delivery_after(&finished.history, mark);
@@ -184,6 +188,9 @@ async fn under(
         skipped: None,
     })
 }
+
+/// Why a join fails whose client did not wait for it: nobody is told, so no promise is broken.
+const GONE: &str = "the socket is gone";
 
 /// What the gateways answered with `internal`: no fault makes a defect of ours right.
 fn defects(logs: &[PathBuf]) -> Vec<String> {

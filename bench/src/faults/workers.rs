@@ -77,8 +77,10 @@ pub(super) async fn terminated(context: Context) -> anyhow::Result<Row> {
         let took = run.note(took).unwrap_or_default();
         late(run, Duration::ZERO);
         run.acks(300).await?;
-        Ok(Told::new("SIGTERM to one of two workers in mid-batch")
-            .figure(format!("ended with code 0 after {} ms", took.as_millis())))
+        Ok(
+            Told::new("SIGTERM to one of two workers while MongoDB answers 400 ms late")
+                .figure(format!("ended with code 0 after {} ms", took.as_millis())),
+        )
     })
     .await
 }
