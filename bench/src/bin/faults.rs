@@ -13,7 +13,8 @@ use ticket_shared::{
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init("warn", LogFormat::Pretty);
+    // The proxies are ended in the middle of what they do, and that is no news.
+    telemetry::init("warn,ticket_shared::lifecycle=error", LogFormat::Pretty);
     let life = Lifecycle::default();
     let kept = faults(&arguments, &life).await;
     // Proxies have nothing to finish.
