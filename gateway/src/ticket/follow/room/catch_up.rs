@@ -90,7 +90,13 @@ impl Room {
             .map(|seen| seen.seq)
             .filter(|seq| *seq < view.numbers.seq)
         {
-            let part = Part::after(seq, CHUNK, Which::All);
+            // Not beyond the view: whoever joins with it gets what comes after as events, and would miss what was
+            // emitted before it is in the room.
+            let high = Some(view.numbers.seq);
+            let part = Part {
+                high,
+                ..Part::after(seq, CHUNK, Which::All)
+            };
             let entries = match self.shared.tickets.peek(self.ticket, part).await {
                 Ok(Some(now)) if now.epoch == view.epoch && now.floor <= seq => now.entries,
                 Ok(Some(now)) => return self.resync(&now.epoch, now.numbers.seq).await,
