@@ -68,8 +68,6 @@ pub mod server {
     pub const USER_LEFT: &str = "user_left";
     /// A ticket was opened (queue).
     pub const TICKET_CREATED: &str = "ticket_created";
-    /// How many tickets there are (queue).
-    pub const TICKET_COUNTS: &str = "ticket_counts";
     /// The client's copy of the ticket can't be trusted: join again.
     pub const RESYNC: &str = "resync";
     /// This process is about to stop.

@@ -193,11 +193,6 @@ impl Follower {
         self.0.renewed.load(Ordering::Acquire) && self.0.canary.hears()
     }
 
-    /// How many tickets are followed.
-    pub fn followed(&self) -> usize {
-        self.rooms().len()
-    }
-
     fn rooms(&self) -> MutexGuard<'_, HashMap<Id, Handle>> {
         self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
