@@ -31,6 +31,9 @@ pub enum Error {
     /// The request is no JSON at all, or not what the route takes.
     #[error("malformed request")]
     Malformed(&'static str),
+    /// The caller did not say who it is in a way that can be believed. The reason is for the log.
+    #[error("unauthenticated: {0}")]
+    Unauthenticated(&'static str),
     /// The caller may not do this.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
@@ -46,6 +49,12 @@ pub enum Error {
     /// Not an event of the contract.
     #[error("unknown event")]
     UnknownEvent,
+    /// The caller asks too often. Nothing was accepted.
+    #[error("rate limited for {retry_after_ms} ms")]
+    RateLimited {
+        /// When there is room again.
+        retry_after_ms: u64,
+    },
     /// Redis refuses writes, or a queue is full. Nothing was accepted.
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
@@ -67,6 +76,8 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) | Self::Malformed(_) => ErrorCode::InvalidPayload,
+            Self::Unauthenticated(_) => ErrorCode::Unauthenticated,
+            Self::RateLimited { .. } => ErrorCode::RateLimited,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::TicketNotFound => ErrorCode::TicketNotFound,
             Self::Conflict(..) => ErrorCode::Conflict,
@@ -94,6 +105,12 @@ impl Error {
                 body.field = Some(invalid.field);
             }
             Self::Malformed(what) | Self::Forbidden(what) => body.message = what.into(),
+            // Why a token was not believed would help whoever forges one.
+            Self::Unauthenticated(_) => body.message = "a valid token is needed".into(),
+            Self::RateLimited { retry_after_ms } => {
+                body.message = "too many requests".into();
+                body.retry_after_ms = Some(retry_after_ms);
+            }
             Self::TicketNotFound => body.message = "no such ticket".into(),
             Self::Conflict(what, ticket) => {
                 body.message = what.into();
@@ -119,6 +136,8 @@ impl Error {
         match self {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TicketNotFound | Self::UnknownEvent => StatusCode::NOT_FOUND,
             Self::Conflict(..) => StatusCode::CONFLICT,
@@ -256,6 +275,9 @@ fn problem(
     };
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
