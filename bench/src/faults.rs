@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod clients;
+mod disk;
 mod gateways;
 mod mongo;
 mod poison;
@@ -60,7 +61,8 @@ pub(crate) const ALL: &[Fault] = table! {
     "F7r" false "the same, with `DURABILITY=replica`" redis::failed_over_confirmed;
     "F8" false "Redis without enough replicas" redis::lonely;
     "F9" false "Redis out of memory" redis::out_of_memory;
-    "F10" false "Redis can't write to its disk" redis::disk_full;
+    "F10" false "Redis can't save" disk::no_snapshots;
+    "F10f" false "Redis' disk is full" disk::full;
     "F11" true "Redis stopped" redis::stopped;
     "F12" true "MongoDB down under load" mongo::down;
     "F13" false "MongoDB down until Redis is full" mongo::down_until_full;

@@ -12,10 +12,12 @@ use ticket_shared::lifecycle::Lifecycle;
 
 use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
+mod disk;
 mod product;
 mod replica;
 mod servers;
 
+pub(crate) use disk::SmallDisk;
 pub(crate) use servers::Programs;
 use servers::{mongo, mongo_answers, redis, redis_answers};
 
@@ -46,6 +48,8 @@ pub(crate) struct Shape {
     pub replica: bool,
     /// Start Redis and MongoDB only after the gateways and workers.
     pub servers_last: bool,
+    /// Put Redis' files on a disk of a few megabytes.
+    pub small_disk: bool,
     /// Run the second gateway with its clock ahead by this (for `faketime -f`).
     pub clock: Option<&'static str>,
 }
@@ -59,6 +63,7 @@ impl Default for Shape {
             worker_env: vec![("CLAIM_IDLE_MS", "3000".into())],
             replica: false,
             servers_last: false,
+            small_disk: false,
             clock: None,
         }
     }
@@ -95,6 +100,8 @@ pub(crate) struct World {
     /// The run's own directory.
     pub directory: PathBuf,
     programs: Programs,
+    /// Given back last, when Redis has ended.
+    _disk: Option<SmallDisk>,
 }
 
 impl World {
@@ -109,6 +116,10 @@ impl World {
         shape: &Shape,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory)?;
+        let disk = shape
+            .small_disk
+            .then(|| SmallDisk::mount(&directory.join("redis")))
+            .transpose()?;
         let redis = redis(programs, directory, "redis")?;
         let mongo = mongo(programs, directory)?;
         let mut world = Self {
@@ -123,6 +134,7 @@ impl World {
             ops: Vec::new(),
             directory: directory.to_owned(),
             programs: programs.clone(),
+            _disk: disk,
         };
         if !shape.servers_last {
             world.start_servers().await?;

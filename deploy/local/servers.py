@@ -58,21 +58,9 @@ def _install_redis(task: Task, program: Path) -> None:
         "Install Redis 7 or Valkey (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis), "
         "or set REDIS_URL to a server that runs"
     )
-    if shutil.which("apt-get") is None:
-        raise Failure(f"no redis-server on the PATH. {how}.")
-    if os.geteuid() != 0:
-        raise Failure(f"no redis-server on the PATH, and installing it needs root. {how}.")
-    task.says = "installing redis-tools"
     # On Debian and Ubuntu the server's program is in redis-tools, under another name. The package
     # redis-server would only add a system service, and start it.
-    install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends", "redis-tools"]
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        task.command(install, env=quiet)
-    except Failure:
-        # A fresh machine has no package lists yet.
-        task.command(["apt-get", "update"], hint=how, env=quiet)
-        task.command(install, hint=how, env=quiet)
+    _install(task, "redis-tools", "redis-server", how)
     BIN.mkdir(parents=True, exist_ok=True)
     program.unlink(missing_ok=True)
     program.symlink_to("/usr/bin/redis-check-rdb")
@@ -116,6 +104,33 @@ def environment(task: Task, venv: Path, requirements: Path, what: str, how: str 
     task.command([*pip, "--requirement", requirements], hint=how)
     mark.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _install(task: Task, package: str, program: str, how: str) -> None:
+    """Installs a package of the system's."""
+    if shutil.which("apt-get") is None:
+        raise Failure(f"no {program} on the PATH. {how}.")
+    if os.geteuid() != 0:
+        raise Failure(f"no {program} on the PATH, and installing it needs root. {how}.")
+    task.says = f"installing {package}"
+    lock = ("-o", "DPkg::Lock::Timeout=120")
+    install = ["apt-get", *lock, "install", "-y", "--no-install-recommends", package]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        task.command(install, env=quiet)
+    except Failure:
+        # A fresh machine has no package lists yet.
+        task.command(["apt-get", "update"], hint=how, env=quiet)
+        task.command(install, hint=how, env=quiet)
+
+
+def find_faketime(task: Task) -> None:
+    """What shifts a process's clock, for the faults. Without it the row that needs it says so."""
+    if shutil.which("faketime") is None:
+        try:
+            _install(task, "faketime", "faketime", "Debian, Ubuntu: apt-get install faketime")
+        except Failure as failure:
+            print(f"not installed: {failure}", flush=True)
 
 
 def path_with(directory: Path) -> str:

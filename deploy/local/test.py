@@ -72,6 +72,8 @@ def main() -> int:
         works = {"build": lambda task: build(task, steps), "client": run.install_client, **parts.prepare()}
         if arguments.only == "faults":
             del works["client"]
+            if not arguments.short:
+                works["faketime"] = servers.find_faketime
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)

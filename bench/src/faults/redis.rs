@@ -103,7 +103,7 @@ async fn fail_over(context: &Context, name: &str, durability: &str) -> anyhow::R
 
 /// Lets Redis refuse writes for a while, and sees that nothing is acknowledged meanwhile. Returns how long it
 /// took until messages are taken again.
-async fn refusing(
+pub(super) async fn refusing(
     run: &mut Run,
     long: Duration,
     begin: impl AsyncFnOnce(&World) -> anyhow::Result<()>,
@@ -127,7 +127,7 @@ async fn refusing(
     Ok(took)
 }
 
-fn set(world: &World, setting: &str, value: &str) -> anyhow::Result<()> {
+pub(super) fn set(world: &World, setting: &str, value: &str) -> anyhow::Result<()> {
     world
         .redis_cli(world.redis.address, &["config", "set", setting, value])
         .map(drop)
@@ -177,48 +177,6 @@ pub(super) async fn out_of_memory(context: Context) -> anyhow::Result<Row> {
         .await?;
         Ok(Told::new(format!(
             "`maxmemory` below what Redis holds for {} s",
-            long.as_secs()
-        ))
-        .figure(format!("messages taken again after {took} ms")))
-    })
-    .await
-}
-
-pub(super) async fn disk_full(context: Context) -> anyhow::Result<Row> {
-    let long = outage(&context, 8, 5);
-    under(&context, "F10", Shape::default(), usual(), async |run| {
-        // A snapshot can't replace a directory: as good as a full disk, and nobody needs to be root for it.
-        let blocked = run.world.directory.join("redis").join("dump.rdb");
-        std::fs::create_dir_all(&blocked)?;
-        let took = refusing(
-            run,
-            long,
-            async |world| {
-                set(world, "save", "1 1")?;
-                let refuses = async || {
-                    let info = world.redis_cli(world.redis.address, &["info", "persistence"]);
-                    info.is_ok_and(|info| info.contains("rdb_last_bgsave_status:err"))
-                };
-                until("Redis fails to save", Duration::from_secs(20), refuses)
-                    .await
-                    .map(drop)
-            },
-            async |world| {
-                std::fs::remove_dir_all(&blocked)?;
-                let saved = async || {
-                    let info = world.redis_cli(world.redis.address, &["info", "persistence"]);
-                    info.is_ok_and(|info| info.contains("rdb_last_bgsave_status:ok"))
-                };
-                world.redis_cli(world.redis.address, &["bgsave"]).ok();
-                until("Redis saves again", Duration::from_secs(20), saved)
-                    .await
-                    .map(drop)
-            },
-        )
-        .await?;
-        set(&run.world, "save", "")?;
-        Ok(Told::new(format!(
-            "Redis can't save for {} s and refuses writes (MISCONF)",
             long.as_secs()
         ))
         .figure(format!("messages taken again after {took} ms")))
