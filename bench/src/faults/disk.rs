@@ -59,7 +59,7 @@ pub(super) async fn no_snapshots(context: Context) -> anyhow::Result<Row> {
 pub(super) async fn full(context: Context) -> anyhow::Result<Row> {
     let probe = context.directory.join("disk");
     if let Err(error) = SmallDisk::mount(&probe) {
-        return Ok(skipped(&format!("a small disk can't be mounted: {error}")));
+        return Ok(skipped(format!("a small disk can't be mounted: {error}")));
     }
     let long = outage(&context, 8, 5);
     let shape = Shape {
