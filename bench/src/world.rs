@@ -50,7 +50,7 @@ pub(crate) struct Shape {
     pub servers_last: bool,
     /// Put Redis' files on a disk of a few megabytes.
     pub small_disk: bool,
-    /// Run the second gateway with its clock ahead by this (for `faketime -f`).
+    /// Run the second gateway with its clock ahead by this (in the words of `faketime`).
     pub clock: Option<&'static str>,
 }
 

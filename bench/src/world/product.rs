@@ -33,14 +33,14 @@ impl World {
             .clock
             .filter(|_| number == 1)
             .zip(self.programs.faketime.as_ref());
-        let process = match late {
-            Some((clock, faketime)) => {
-                let gateway = self.programs.gateway.display().to_string();
-                Process::new(&name, faketime, address, &self.directory).arg(["-f", clock, &gateway])
-            }
-            None => Process::new(&name, &self.programs.gateway, address, &self.directory),
-        };
-        let mut process = settings(process, redis, self.mongo.address)
+        let mut process = Process::new(&name, &self.programs.gateway, address, &self.directory);
+        if let Some((clock, library)) = late {
+            // Not by the program `faketime`: the process would be its child, and survive it.
+            process = process
+                .env("LD_PRELOAD", &library.display())
+                .env("FAKETIME", clock);
+        }
+        process = settings(process, redis, self.mongo.address)
             .env("AUTH_MODE", "none")
             .env("PORT", &address.port())
             .env("OPS_PORT", &ops.port())

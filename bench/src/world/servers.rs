@@ -24,7 +24,7 @@ pub(crate) struct Programs {
     redis: PathBuf,
     pub(super) redis_cli: PathBuf,
     mongo: PathBuf,
-    /// Shifts the clock of what it runs, where it is installed.
+    /// The library that shifts the clock of what loads it, where it is installed.
     pub faketime: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl Programs {
             )?,
             redis_cli: server("REDIS_CLI", &["redis-cli", "valkey-cli"], &[])?,
             mongo: server("MONGOD_BIN", &["mongod", "secantusd-rs"], &stand_in)?,
-            faketime: find("FAKETIME_BIN", &["faketime"], &[]),
+            faketime: find("FAKETIME_LIB", &[], &clock_libraries()),
         })
     }
 
@@ -72,6 +72,14 @@ impl Programs {
             .to_string_lossy()
             .into_owned()
     }
+}
+
+/// Where systems keep the library of `faketime`.
+fn clock_libraries() -> Vec<PathBuf> {
+    let places = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    places
+        .filter_map(|place| Some(place.ok()?.path().join("faketime/libfaketimeMT.so.1")))
+        .collect()
 }
 
 /// A Redis server with an append-only file, not started.
