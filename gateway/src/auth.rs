@@ -6,6 +6,7 @@
 mod jwks;
 mod keys;
 mod provider;
+mod revoked;
 mod settings;
 mod token;
 mod weak;
@@ -23,6 +24,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use ticket_shared::{config::BadSetting, domain::limits, id::Id, lifecycle::Lifecycle};
 
+pub use revoked::{Revocations, Revoked};
 pub use settings::{AuthMode, AuthSettings, SignedWith};
 pub use token::{TokenArgs, sign};
 
