@@ -6,6 +6,8 @@ use axum::http::HeaderValue;
 use clap::{Parser, Subcommand, ValueEnum};
 use ticket_shared::config::{BadSetting, Common};
 
+use crate::auth::{AuthSettings, TokenArgs};
+
 /// Terminates Socket.IO connections of ticket clients and serves REST.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "ticket-gateway", version)]
@@ -36,9 +38,12 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub cors_origin: Vec<String>,
-    /// Who is believed: none trusts what clients say of themselves. Must be set
-    #[arg(long, env = "AUTH_MODE")]
-    pub auth_mode: Option<AuthMode>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would replace the help text of the whole command"
+    )]
+    pub auth: AuthSettings,
     /// What an acknowledged change has survived: stream is Redis with AOF, replica is that and its replicas
     #[arg(long, env = "DURABILITY", default_value = "stream")]
     pub durability: Durability,
@@ -61,13 +66,8 @@ pub struct Config {
 pub enum Command {
     /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
     CheckConfig,
-}
-
-/// Who is believed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum AuthMode {
-    /// Clients are whoever they say they are, as with the former server. For local use and trusted networks.
-    None,
+    /// Print a token signed with `JWT_SECRET`, for development
+    Token(TokenArgs),
 }
 
 /// What an acknowledged change has survived.
@@ -86,12 +86,7 @@ impl Config {
     /// The first setting that is wrong.
     pub fn resolve(mut self) -> Result<Self, BadSetting> {
         self.common.resolve()?;
-        if self.auth_mode.is_none() {
-            return Err(BadSetting::new(
-                "AUTH_MODE",
-                "is not set; AUTH_MODE=none trusts every client, for local use and trusted networks only",
-            ));
-        }
+        self.auth.resolve()?;
         self.origins()?;
         crate::store::check_uri(&self.common.mongo_uri)?;
         let url = self.common.redis_url.expose();

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod app;
+pub mod auth;
 pub mod config;
 pub mod error;
 pub mod metrics;

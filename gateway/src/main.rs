@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use ticket_gateway::{
     RunError,
+    auth::{AuthSettings, TokenArgs, sign},
     config::{Command, Config},
 };
 use ticket_shared::{
@@ -18,6 +19,9 @@ async fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code.into(),
     };
+    if let Some(Command::Token(args)) = &parsed.config.command {
+        return print_token(&parsed.config.auth, args);
+    }
     let config = match parsed.config.resolve() {
         Ok(config) => config,
         Err(error) => {
@@ -40,6 +44,21 @@ async fn main() -> ExitCode {
             } else {
                 ExitCode::FAILURE
             }
+        }
+    }
+}
+
+fn print_token(settings: &AuthSettings, args: &TokenArgs) -> ExitCode {
+    use std::io::Write;
+    match sign(settings, args) {
+        Ok(token) => {
+            // A closed pipe is not worth a different exit code.
+            let _ = writeln!(std::io::stdout(), "{token}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            EXIT_CONFIG.into()
         }
     }
 }

@@ -223,7 +223,9 @@ pub fn parse<C: Parser>() -> Result<Parsed<C>, u8> {
                 .map(|value| value.to_string_lossy().into_owned())
                 .collect::<Vec<_>>()
                 .join(",");
-            let hidden = name.ends_with("_SECRET") || name.ends_with("_PASSWORD");
+            let hidden = ["_SECRET", "_SECRET_PREVIOUS", "_PASSWORD"]
+                .iter()
+                .any(|end| name.ends_with(end));
             let value = match value {
                 _ if hidden => "[hidden]".to_owned(),
                 url if url.contains("://") && !name.ends_with("_ORIGIN") => {

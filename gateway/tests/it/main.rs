@@ -4,6 +4,7 @@
 
 mod adapter;
 mod presence;
+mod revoked;
 mod server;
 mod store;
 mod tickets;

@@ -109,6 +109,11 @@ impl Keys {
         self.of(0, "commit")
     }
 
+    /// The sorted set of people and tokens that were revoked, by when.
+    pub fn revoked(&self) -> String {
+        self.of(0, "revoked")
+    }
+
     /// The channel on which one gateway listens to itself, in one partition.
     pub fn canary(&self, partition: u16, gateway: Id) -> String {
         format!("{}:{{{partition}}}:canary:{gateway}", self.prefix)
