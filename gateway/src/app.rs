@@ -25,7 +25,9 @@ use ticket_shared::{
 
 use crate::{
     adapter::{Adapter, DriverMetrics, FredDriver},
+    auth::{AuthMode, Revocations, Verifier},
     config::{Config, Durability},
+    identify::Identify,
     metrics::Metrics,
     presence::Presence,
     socket::Throttle,
@@ -51,6 +53,8 @@ pub struct App {
     pub follower: Follower,
     /// The Socket.IO server.
     pub io: Io,
+    /// How callers are told apart.
+    pub identify: Identify,
     /// Who was said to be typing.
     pub typing: Throttle,
     /// Origins that browsers may connect from.
@@ -135,6 +139,13 @@ impl App {
             backlog: config.backlog_max,
             memory_percent: config.memory_max_percent,
         };
+        let identify = match config.auth.mode {
+            Some(AuthMode::None) => Identify::Open,
+            _ => Identify::Tokens {
+                verifier: Verifier::start(&config.auth, &life)?,
+                revocations: Revocations::start(commands.clone(), &keys, &life),
+            },
+        };
         watch.start(commands.clone(), keys.clone(), limits, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
         commands.connect();
@@ -152,6 +163,7 @@ impl App {
             tickets,
             follower,
             io,
+            identify,
             typing: Throttle::default(),
             origins: config.origins()?,
             metrics,
@@ -178,7 +190,10 @@ impl App {
     /// Whether clients should be sent here: everything is heard over Redis, and no stop is planned. MongoDB does
     /// not count: what is warm is served without it.
     pub fn ready(&self) -> bool {
-        !self.draining() && self.follower.hears() && self.driver.subscribed()
+        !self.draining()
+            && self.follower.hears()
+            && self.driver.subscribed()
+            && self.identify.ready()
     }
 
     /// Whether a stop is planned.

@@ -137,7 +137,7 @@ impl Verifier {
             .map(|secret| Key {
                 id: None,
                 algorithm: Algorithm::HS256,
-                key: DecodingKey::from_secret(secret.expose().as_bytes()),
+                decoding: DecodingKey::from_secret(secret.expose().as_bytes()),
             })
             .collect();
         if let Some(path) = &settings.jwt_key_file {
@@ -225,7 +225,7 @@ impl Verifier {
             required.push("iss");
         }
         rules.set_required_spec_claims(&required);
-        decode::<Said>(token, &key.key, &rules).map(|data| data.claims)
+        decode::<Said>(token, &key.decoding, &rules).map(|data| data.claims)
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! It keeps nothing that matters: any gateway can serve any client, and a killed one loses no accepted change.
 
+pub mod access;
 pub mod adapter;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod error;
+pub mod identify;
 pub mod metrics;
 mod net;
 pub mod presence;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use ticket_shared::{config::BadSetting, id::Id, lifecycle::Lifecycle};
 use tokio::net::TcpListener;
 
-use crate::{app::App, config::Config};
+use crate::{app::App, auth::AuthMode, config::Config};
 
 /// How long tasks may take to end after the last connection is closed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,11 +68,14 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         listen("OPS_PORT", &config, config.ops_port).await?,
     );
     tracing::info!(port = port(&public), ops.port = port(&ops), "listening");
-    tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
+    if config.auth.mode == Some(AuthMode::None) {
+        tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
+    }
     let (app, layer) = App::new(&config, Id::fresh()?, life.clone()).await?;
     socket::listen(app.clone())
         .await
         .map_err(|error| RunError::SocketIo(error.to_string()))?;
+    life.spawn_vital("revocations", socket::end_revoked(app.clone()));
     let gate = axum::middleware::from_fn_with_state(app.clone(), rest::gate);
     let routes = rest::routes(&app)
         .layer(layer)

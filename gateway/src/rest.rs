@@ -8,11 +8,12 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use ticket_shared::id::Id;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
+mod admin;
 mod health;
 mod input;
 mod messages;
@@ -33,6 +34,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/admin/revoke", post(admin::revoke))
         .route("/tickets", get(tickets::list).post(tickets::create))
         .route("/tickets/stats/counts", get(tickets::counts))
         .route("/tickets/{id}", get(tickets::show))

@@ -3,10 +3,14 @@
 //! The server library starts handlers side by side, so events of one socket would overtake each other. Here
 //! its read loop only puts them into the socket's own queue, which is bounded, and one task takes them out.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use socketioxide::{extract::SocketRef, handler::ConnectHandler};
+use serde_json::Value;
+use socketioxide::{
+    extract::{SocketRef, TryData},
+    handler::ConnectHandler,
+};
 use ticket_shared::{
     event::{Changed, ErrorCode, client},
     id::Id,
@@ -17,7 +21,9 @@ mod assign_agent;
 mod inbound;
 mod join_ticket;
 mod leave_ticket;
+mod refresh_token;
 mod send_message;
+mod session;
 mod subscribe_queue;
 mod ticket_status_change;
 mod typing;
@@ -26,13 +32,21 @@ pub use inbound::{Connection, Reply};
 pub use typing::Throttle;
 
 use crate::{
+    access::{Caller, Grant},
     adapter::Adapter,
     app::App,
     error::Error,
+    identify::{Identify, bearer, claims_of},
     queue,
-    ticket::append::{Change, Expected},
+    ticket::append::Change,
 };
 use inbound::{Call, Enqueued, Inbound, Item};
+use session::Session;
+
+/// How often, and how many times, a caller is looked at again whose token can't be checked for now. Longer than
+/// a connection may take to be let in.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRIES: usize = 12;
 
 /// Begins to take connections.
 ///
@@ -45,9 +59,8 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
         connected.metrics.sockets.inc();
         std::future::ready(())
     };
-    let admit = move |socket: SocketRef<Adapter>| {
-        admit(Arc::clone(&admitting), &socket);
-        std::future::ready(Ok::<(), Infallible>(()))
+    let admit = move |socket: SocketRef<Adapter>, TryData(auth): TryData<Value>| {
+        admit(Arc::clone(&admitting), socket, auth.ok())
     };
     let ready = app.io.ns("/", on_connect.with(admit));
     ready
@@ -55,11 +68,50 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
         .map_err(|error| Error::Internal(format!("adapter: {error}")))
 }
 
+/// Lets a connection in whose caller is known. A client that is refused here does not try again by itself, which
+/// is right for one without a good token; whom to send away for a while was decided when the HTTP request came.
+async fn admit(
+    app: Arc<App>,
+    socket: SocketRef<Adapter>,
+    auth: Option<Value>,
+) -> Result<(), Refused> {
+    let token = auth
+        .as_ref()
+        .and_then(|auth| auth.get("token")?.as_str())
+        .or_else(|| bearer(&socket.req_parts().headers));
+    for _ in 0..RETRIES {
+        match app.identify.caller(token).await {
+            Ok(caller) => {
+                set_up(app, &socket, caller);
+                return Ok(());
+            }
+            // A refusal would be final. The library ends a connection that is not let in in time, and then the
+            // client tries again.
+            Err(error @ Error::Unavailable { .. }) => error.log("connect"),
+            Err(error) => {
+                error.log("connect");
+                return Err(Refused(error.code()));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    Err(Refused(ErrorCode::Unavailable))
+}
+
+/// What a client that is not let in finds as its `connect_error`'s message: the code.
+#[derive(Debug)]
+struct Refused(ErrorCode);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
 /// Sets a connection up before its client is told that it is connected: what the client sends at once must find
-/// the handlers. Whom to refuse was decided when the HTTP request came: a client that is refused here does not
-/// try again by itself.
-fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
-    let (connection, mut items) = Connection::new();
+/// the handlers.
+fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
+    let (connection, mut items) = Connection::new(caller);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
@@ -71,12 +123,23 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
     });
     // Everything is done when the event is extracted, in the order of arrival.
     socket.on_fallback(|_: Enqueued| std::future::ready(()));
-    let life = app.life.clone();
+    let (life, socket) = (app.life.clone(), socket.clone());
     life.spawn(async move {
+        let mut session = Session::new();
         loop {
+            let call = Call {
+                app: Arc::clone(&app),
+                connection: Arc::clone(&connection),
+                socket: socket.clone(),
+                caller: connection.caller(),
+            };
             // What came before the stop is handled still.
             let item = tokio::select! {
                 biased;
+                phase = session.due(&call.caller) => {
+                    session.step(&call, phase).await;
+                    continue;
+                }
                 item = items.recv() => item,
                 () = app.life.stopping().cancelled() => return,
             };
@@ -84,7 +147,7 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
             match item {
                 Item::Event(inbound) => {
                     connection.taken(inbound.bytes);
-                    handle(Arc::clone(&app), Arc::clone(&connection), inbound).await;
+                    handle(call, inbound).await;
                 }
                 Item::Closed(socket) => {
                     return leave_ticket::disconnected(&app, &connection, &socket).await;
@@ -94,8 +157,30 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
     });
 }
 
+/// Ends the connections of those whose tokens were revoked, as soon as this gateway knows.
+pub async fn end_revoked(app: Arc<App>) {
+    let Identify::Tokens { revocations, .. } = &app.identify else {
+        return app.life.stopping().cancelled().await;
+    };
+    let mut changes = revocations.changed();
+    loop {
+        tokio::select! {
+            () = app.life.stopping().cancelled() => return,
+            news = changes.changed() => if news.is_err() { return },
+        }
+        for socket in app.io.sockets() {
+            if let Some(connection) = socket.extensions.get::<Arc<Connection>>()
+                && claims_of(&connection.caller()).is_some_and(|claims| revocations.revoked(claims))
+            {
+                tracing::info!("connection of a revoked token ended");
+                session::end(&socket);
+            }
+        }
+    }
+}
+
 /// Handles one event and answers it, whatever happens.
-async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
+async fn handle(call: Call, inbound: Inbound) {
     let Inbound {
         event,
         payload,
@@ -103,18 +188,19 @@ async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
         ..
     } = inbound;
     let spare = reply.clone();
-    let metrics = app.metrics.clone();
+    let metrics = call.app.metrics.clone();
     let name = event.clone();
-    let call = Call {
-        app,
-        connection,
-        socket: reply.socket(),
-    };
     let work = std::panic::AssertUnwindSafe(async {
         let payload = match payload {
             Ok(payload) => payload,
             Err(error) => return reply.send::<()>(Err(error)),
         };
+        // With a token that is over, only another one is taken.
+        if event != client::REFRESH_TOKEN
+            && let Err(error) = call.app.identify.check(&call.caller)
+        {
+            return reply.send::<()>(Err(error));
+        }
         // The table of events.
         match event.as_str() {
             client::JOIN_TICKET => join_ticket::handle(&call, payload, reply).await,
@@ -127,6 +213,7 @@ async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
             client::ASSIGN_AGENT => reply.send(assign_agent::handle(&call, payload).await),
             client::SUBSCRIBE_QUEUE => reply.send(subscribe_queue::subscribe(&call).await),
             client::UNSUBSCRIBE_QUEUE => reply.send(Ok(subscribe_queue::unsubscribe(&call))),
+            client::REFRESH_TOKEN => reply.send(refresh_token::handle(&call, payload).await),
             _ => reply.send::<()>(Err(Error::UnknownEvent)),
         }
     });
@@ -143,12 +230,13 @@ async fn change(
     ticket: Id,
     change: Change,
     by: Actor,
-    expected: Expected,
+    expected: Option<u64>,
+    grant: &Grant,
 ) -> Result<Changed, Error> {
     let entry = call
         .app
         .tickets
-        .change(ticket, change, &by, expected)
+        .change(ticket, change, &by, expected, grant)
         .await?;
     queue::updated(&call.app.io, &entry).await;
     let ticket = entry

@@ -72,8 +72,6 @@ pub struct Stored {
     pub head: Head,
     /// The fast-moving part; all zero where the ticket is not numbered.
     pub numbers: Numbers,
-    /// The newest `seq` that a user may see.
-    pub public_seq: u64,
     /// Whether the ticket has a log. Documents of the former server have none before they are adopted.
     pub numbered: bool,
 }

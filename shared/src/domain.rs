@@ -27,6 +27,8 @@ pub mod limits {
     pub const CLIENT_MESSAGE_ID: usize = 64;
     /// The part of a message that `lastMessage` shows.
     pub const PREVIEW: usize = 200;
+    /// A token, in characters.
+    pub const TOKEN: usize = 8 * 1024;
     /// A frame or a body, in bytes.
     pub const FRAME: usize = 64 * 1024;
 }
@@ -230,7 +232,12 @@ pub struct Person {
 impl Person {
     /// What tells persons apart: the side and the id. Two people may share a name.
     pub fn key(&self) -> String {
-        format!("{}:{}", self.user_type.as_str(), self.user_id)
+        Self::key_of(self.user_type, &self.user_id)
+    }
+
+    /// The key of the person with this id on this side.
+    pub fn key_of(side: UserType, id: &str) -> String {
+        format!("{}:{id}", side.as_str())
     }
 }
 

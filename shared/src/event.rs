@@ -5,19 +5,22 @@
 
 use serde::Serialize;
 
-use crate::domain::{Message, Person, Ticket};
+use crate::{
+    domain::{Message, Person, Ticket},
+    time::Time,
+};
 
 mod payload;
 mod told;
 
 pub use payload::{
-    AssignAgent, Fields, Invalid, JoinTicket, LeaveTicket, NewTicket, SendMessage, StatusChange,
-    Typing,
+    AssignAgent, Fields, Invalid, JoinTicket, LeaveTicket, NewTicket, RefreshToken, Revoke,
+    SendMessage, StatusChange, Typing,
 };
 
 pub use told::{
     AgentAssigned, Exception, MessageReceived, Resync, ServerDraining, TicketCreated,
-    TicketUpdated, TypingIndicator, UserJoined, UserLeft,
+    TicketUpdated, TokenExpiring, TypingIndicator, UserJoined, UserLeft,
 };
 
 /// Events that a client may send.
@@ -38,9 +41,11 @@ pub mod client {
     pub const SUBSCRIBE_QUEUE: &str = "subscribe_queue";
     /// No longer.
     pub const UNSUBSCRIBE_QUEUE: &str = "unsubscribe_queue";
+    /// Go on with another token.
+    pub const REFRESH_TOKEN: &str = "refresh_token";
 
     /// All of them.
-    pub const ALL: [&str; 8] = [
+    pub const ALL: [&str; 9] = [
         JOIN_TICKET,
         LEAVE_TICKET,
         SEND_MESSAGE,
@@ -49,6 +54,7 @@ pub mod client {
         ASSIGN_AGENT,
         SUBSCRIBE_QUEUE,
         UNSUBSCRIBE_QUEUE,
+        REFRESH_TOKEN,
     ];
 }
 
@@ -72,6 +78,8 @@ pub mod server {
     pub const RESYNC: &str = "resync";
     /// This process is about to stop.
     pub const SERVER_DRAINING: &str = "server_draining";
+    /// The token is about to expire.
+    pub const TOKEN_EXPIRING: &str = "token_expiring";
     /// An event without an acknowledgement callback failed.
     pub const EXCEPTION: &str = "exception";
 }
@@ -239,6 +247,14 @@ pub struct Sent {
     pub message: Message,
     /// Whether it had been sent before.
     pub duplicate: bool,
+}
+
+/// The answer to `refresh_token`.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refreshed {
+    /// Until when the new token holds.
+    pub expires_at: Time,
 }
 
 /// The answer to an event that changes a ticket.

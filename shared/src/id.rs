@@ -43,7 +43,7 @@ impl Id {
         Ok(Self(bytes))
     }
 
-    /// The id of the message that `sender` sent in `ticket` under its own `client_message_id`.
+    /// The id of the message that `sender` (a [`crate::domain::Person`]'s key) sent in `ticket` under its own `client_message_id`.
     ///
     /// The same three always give the same id, on every gateway and for ever: this is what makes a retried
     /// send one message.

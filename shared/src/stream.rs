@@ -158,6 +158,9 @@ pub struct Entry {
     /// The agent before, of a [`Change::Assigned`].
     #[serde(rename = "fa", default, skip_serializing_if = "Option::is_none")]
     pub from_agent: Option<Agent>,
+    /// When the entry before it was accepted that a user may see; in internal messages only.
+    #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
+    pub prev_public_at: Option<i64>,
     /// What never changes; in every entry but messages and adoptions.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
@@ -205,6 +208,14 @@ impl Entry {
         }
     }
 
+    /// When the newest entry was accepted that a user may see, after this entry; in ms since 1970.
+    pub fn public_at(&self) -> i64 {
+        match self.prev_public_at {
+            Some(at) if self.internal() => at,
+            _ => self.at,
+        }
+    }
+
     /// Whether only agents may see it.
     pub fn internal(&self) -> bool {
         matches!(&self.change, Change::Message(message) if message.internal)
@@ -238,9 +249,11 @@ impl Entry {
             &self.head,
             &Numbers {
                 seq: self.seq,
+                public_seq: self.public_seq(),
                 message_count: self.message_count,
                 last: self.last(),
                 updated_at: self.at,
+                public_at: self.public_at(),
             },
         ))
     }

@@ -201,6 +201,7 @@ fn state(index: usize, entry: &Entry, scope: Scope) -> Update {
             "messageCount": number(entry.message_count),
             "lastMessage": last,
             "updatedAt": DateTime::from_millis(entry.at),
+            "publicUpdatedAt": DateTime::from_millis(entry.public_at()),
         },
         upsert: true,
     }

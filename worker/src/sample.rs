@@ -132,6 +132,7 @@ impl Log {
             last: self.last.clone(),
             from_status: None,
             from_agent: None,
+            prev_public_at: None,
             base: Some(self.base.clone()),
         };
         self.change(&mut entry);

@@ -21,7 +21,7 @@ use tokio::{
 use super::{AuthSettings, Rejected, keys, keys::Key};
 
 /// How often the keys are fetched without a reason: a key that was removed stops working after this time.
-const EVERY: Duration = Duration::from_secs(300);
+const EVERY: Duration = Duration::from_mins(5);
 /// How long the provider may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much it may send, in bytes.

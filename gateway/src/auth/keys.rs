@@ -17,7 +17,7 @@ const P256_POINT: usize = 65;
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) key: DecodingKey,
+    pub(super) decoding: DecodingKey,
 }
 
 /// The public keys in a PEM file.
@@ -55,7 +55,7 @@ fn from_pem(pem: &[u8]) -> Option<Key> {
         Some(Key {
             id: None,
             algorithm,
-            key,
+            decoding: key,
         })
     };
     if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
@@ -121,6 +121,6 @@ fn from_jwk(key: serde_json::Value, allowed: &[Algorithm]) -> Option<Key> {
         .map(|decoding| Key {
             id: key.common.key_id,
             algorithm,
-            key: decoding,
+            decoding,
         })
 }

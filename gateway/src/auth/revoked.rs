@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,6 +55,8 @@ struct Inner {
     /// When each name was revoked, in milliseconds since 1970 by Redis' clock.
     known: RwLock<HashMap<String, u64>>,
     changed: watch::Sender<u64>,
+    /// What Redis has was read at least once.
+    informed: AtomicBool,
 }
 
 impl Revocations {
@@ -63,6 +68,7 @@ impl Revocations {
             script: Script::new(include_str!("revoked.lua")),
             known: RwLock::default(),
             changed: watch::Sender::new(0),
+            informed: AtomicBool::new(false),
         }));
         let (reader, stopping) = (all.clone(), life.stopping().clone());
         life.spawn_vital("revocations", async move {
@@ -85,6 +91,10 @@ impl Revocations {
     /// Whether a token does not hold any more.
     pub fn revoked(&self, claims: &Claims) -> bool {
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        // Asked at every event, and hardly ever is anything revoked.
+        if known.is_empty() {
+            return false;
+        }
         let token = claims.token_id.as_ref();
         if token.is_some_and(|id| known.contains_key(&format!("t:{id}"))) {
             return true;
@@ -98,6 +108,11 @@ impl Revocations {
             .is_none_or(|issued| issued.saturating_mul(1_000) <= at)
     }
 
+    /// Whether it is known what was revoked before this process began.
+    pub fn informed(&self) -> bool {
+        self.0.informed.load(Ordering::Acquire)
+    }
+
     /// A number that grows with everything that is revoked.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
@@ -107,7 +122,10 @@ impl Revocations {
         let mut failing = false;
         loop {
             match self.exchange(Vec::new()).await {
-                Ok(()) => failing = false,
+                Ok(()) => {
+                    failing = false;
+                    self.0.informed.store(true, Ordering::Release);
+                }
                 Err(error) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "what was revoked can't be read; what is known still holds");

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod public;
+
 const SECRET: &str = "p0Y2cF7kq9ZsT4vLw1XnBd8RjHm3AeGu";
 const PREVIOUS: &str = "Zk3Vh8QwLr5TnYb1Cx6MjPs9DfGa2EuW";
 

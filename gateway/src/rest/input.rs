@@ -10,7 +10,7 @@ use axum::{
 use serde_json::Value;
 use ticket_shared::{domain::limits, event::Invalid, id::Id};
 
-use crate::{app::App, error::Error};
+use crate::{access::Caller, app::App, error::Error, identify::bearer};
 
 /// A JSON body within the size limit.
 pub(super) struct Body(pub Value);
@@ -29,6 +29,14 @@ impl FromRequest<Arc<App>> for Body {
         let value = serde_json::from_slice(&bytes)
             .map_err(|_| Error::Malformed("the body must be JSON"))?;
         Ok(Self(value))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
+        app.identify.caller(bearer(&parts.headers)).await
     }
 }
 

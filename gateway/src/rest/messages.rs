@@ -7,7 +7,12 @@ use serde::Serialize;
 use ticket_shared::domain::Message;
 
 use super::input::{Query, TicketId};
-use crate::{app::App, error::Error, ticket::page::Page};
+use crate::{
+    access::{Action, Caller},
+    app::App,
+    error::Error,
+    ticket::page::Page,
+};
 
 /// A page of messages.
 #[derive(Serialize)]
@@ -21,9 +26,11 @@ pub(super) struct Messages {
 /// A page, oldest first: what follows `after`, or what precedes `before`, or the latest.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     TicketId(id): TicketId,
     query: Query,
 ) -> Result<Json<Messages>, Error> {
+    let grant = caller.grant(Action::Read)?;
     let (after, before, limit) = (query.seq("after")?, query.seq("before")?, query.limit()?);
     // One more than asked tells whether there are more.
     let mut messages = app
@@ -35,6 +42,7 @@ pub(super) async fn list(
                 before,
                 limit: limit + 1,
             },
+            &grant,
         )
         .await?;
     let more = messages.len() > limit;

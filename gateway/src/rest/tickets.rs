@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use ticket_shared::{
-    domain::{Counts, Status, Ticket, limits},
+    domain::{Counts, Status, Ticket, UserType, limits},
     event::{Invalid, NewTicket},
     id::Id,
     stream::{Base, Head},
@@ -19,6 +19,7 @@ use ticket_shared::{
 
 use super::input::{Body, Query, TicketId};
 use crate::{
+    access::{Action, Caller, Fields},
     app::App,
     error::Error,
     queue,
@@ -42,10 +43,12 @@ pub(super) struct One {
 /// `GET /tickets`: newest first.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     query: Query,
 ) -> Result<Json<Tickets>, Error> {
+    let grant = caller.grant(Action::List)?;
     let (cursor, limit) = (query.parsed("cursor", Cursor::decode)?, query.limit()?);
-    let mut tickets = app.tickets.list(cursor, limit + 1).await?;
+    let mut tickets = app.tickets.list(cursor, limit + 1, &grant).await?;
     let more = tickets.len() > limit;
     tickets.truncate(limit);
     let next_cursor = tickets
@@ -61,29 +64,40 @@ pub(super) async fn list(
 /// `GET /tickets/:id`
 pub(super) async fn show(
     State(app): State<Arc<App>>,
+    caller: Caller,
     TicketId(id): TicketId,
 ) -> Result<Json<One>, Error> {
+    let grant = caller.grant(Action::Read)?;
     Ok(Json(One {
-        ticket: app.tickets.ticket(id).await?,
+        ticket: app.tickets.ticket(id, &grant).await?,
     }))
 }
 
 /// `GET /tickets/stats/counts`
-pub(super) async fn counts(State(app): State<Arc<App>>) -> Result<Json<Counts>, Error> {
+pub(super) async fn counts(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<Counts>, Error> {
+    caller.grant(Action::Queue)?;
     Ok(Json(app.tickets.counts().await?))
 }
 
 /// `POST /tickets`: opens one. Under an `Idempotency-Key` a repeat finds the first.
 pub(super) async fn create(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
-    Body(body): Body,
+    Body(mut body): Body,
 ) -> Result<Response, Error> {
+    caller.grant(Action::Open)?;
+    if caller.side() == Some(UserType::User) {
+        // Agents open tickets for others, users for themselves.
+        caller.sign(&mut body, &Fields::OPEN)?;
+    }
     let key = idempotency_key(&headers)?;
     let new = NewTicket::try_from(body)?;
     let (id, fingerprint) = match &key {
-        // Callers carry no identity, so all keys are in one scope.
-        Some(key) => (Id::of_ticket("", key), Some(fingerprint(&new))),
+        Some(key) => (Id::of_ticket(&caller.scope(), key), Some(fingerprint(&new))),
         None => (Id::fresh()?, None),
     };
     let base = Base {
@@ -102,7 +116,9 @@ pub(super) async fn create(
         agent_name: None,
         closed_at: None,
     };
-    let ticket = match app.tickets.open(id, &base, &head, key.is_some()).await? {
+    let by = caller.actor().or_else(|| base.user());
+    let opened = app.tickets.open(id, &base, &head, by, key.is_some());
+    let ticket = match opened.await? {
         Opened::New(entry) => {
             let ticket = entry
                 .ticket()

@@ -23,7 +23,7 @@ use ticket_shared::{
 };
 use tokio::sync::mpsc;
 
-use crate::{adapter::Adapter, app::App, error::Error};
+use crate::{access::Caller, adapter::Adapter, app::App, error::Error};
 
 /// How many events of one socket may wait.
 const QUEUE_EVENTS: usize = 4_096;
@@ -33,10 +33,12 @@ const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 const NAME: usize = 64;
 
 /// What an event's handler works with.
+#[derive(Clone)]
 pub(super) struct Call {
     pub app: Arc<App>,
     pub connection: Arc<Connection>,
     pub socket: SocketRef<Adapter>,
+    pub caller: Caller,
 }
 
 /// What the gateway knows of one connection.
@@ -46,6 +48,7 @@ pub struct Connection {
     events: AtomicUsize,
     bytes: AtomicUsize,
     joined: Mutex<HashMap<Id, Person>>,
+    caller: Mutex<Caller>,
 }
 
 /// One thing in a socket's queue.
@@ -57,7 +60,7 @@ pub(super) enum Item {
 
 impl Connection {
     /// A connection, and the end of its queue.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Item>) {
+    pub(super) fn new(caller: Caller) -> (Self, mpsc::UnboundedReceiver<Item>) {
         // Bounded by the two counters instead of the channel, so that the end of the connection always fits.
         let (queue, items) = mpsc::unbounded_channel();
         let zero = AtomicUsize::default;
@@ -67,6 +70,7 @@ impl Connection {
                 events: zero(),
                 bytes: zero(),
                 joined: Mutex::default(),
+                caller: Mutex::new(caller),
             },
             items,
         )
@@ -75,6 +79,19 @@ impl Connection {
     /// The tickets that the socket is in, and as whom.
     pub fn joined(&self) -> MutexGuard<'_, HashMap<Id, Person>> {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose connection it is.
+    pub fn caller(&self) -> Caller {
+        self.caller
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The same person goes on with another token.
+    pub(super) fn go_on_as(&self, caller: Caller) {
+        *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
     }
 
     /// An event was taken out of the queue.

@@ -8,7 +8,11 @@ use ticket_shared::{
 use tokio::sync::oneshot;
 
 use super::inbound::{Call, Reply};
-use crate::{error::Error, ticket::follow::JoinRequest};
+use crate::{
+    access::{Action, Fields},
+    error::Error,
+    ticket::follow::JoinRequest,
+};
 
 /// Lets the socket in; the ticket's own task answers.
 pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<ErrorCode> {
@@ -19,9 +23,9 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         user_name,
         since,
         epoch,
-    } = match payload.try_into() {
+    } = match allowed(call, payload).await {
         Ok(join) => join,
-        Err(invalid) => return reply.send::<Joined>(Err(Error::Invalid(invalid))),
+        Err(error) => return reply.send::<Joined>(Err(error)),
     };
     let person = Person {
         user_id,
@@ -49,4 +53,17 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         call.connection.joined().remove(&ticket_id);
     }
     outcome
+}
+
+/// The payload, where its caller may be in the ticket. Whose a ticket is never changes, so this holds for as
+/// long as the token does.
+async fn allowed(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
+    call.caller.sign(&mut payload, &Fields::JOIN)?;
+    let join = JoinTicket::try_from(payload)?;
+    let grant = call.caller.grant(Action::Read)?;
+    call.app
+        .tickets
+        .permit(join.ticket_id, &grant.reach)
+        .await?;
+    Ok(join)
 }

@@ -2,10 +2,19 @@
 
 use serde_json::Value;
 use socketioxide::extract::SocketRef;
-use ticket_shared::event::{ErrorCode, LeaveTicket, Nothing};
+use ticket_shared::{
+    event::{ErrorCode, LeaveTicket, Nothing},
+    id::Id,
+};
 
 use super::inbound::{Call, Connection, Reply};
-use crate::{adapter::Adapter, app::App, error::Error, ticket::follow::LeaveRequest};
+use crate::{
+    adapter::Adapter,
+    app::App,
+    error::Error,
+    queue,
+    ticket::follow::{LeaveRequest, rooms_of},
+};
 
 /// Lets the socket out. Leaving a ticket that it is not in is fine.
 pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<ErrorCode> {
@@ -27,6 +36,34 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
     };
     call.app.follower.leave(ticket_id, request);
     None
+}
+
+/// Lets the socket out of a ticket that it may no longer be in.
+pub(super) async fn leave(call: &Call, ticket: Id) {
+    let socket = call.socket.id.to_string();
+    call.app
+        .typing
+        .stopped(&call.app, &socket, Some(ticket))
+        .await;
+    if let Some(person) = call.connection.joined().remove(&ticket) {
+        // At once, whatever waits for the ticket's task.
+        call.socket.leave(rooms_of(ticket, &person));
+        let request = LeaveRequest {
+            socket: call.socket.clone(),
+            on_purpose: true,
+            reply: None,
+        };
+        call.app.follower.leave(ticket, request);
+    }
+}
+
+/// Lets the socket out of everything.
+pub(super) async fn leave_all(call: &Call) {
+    call.socket.leave(queue::ROOM);
+    let joined: Vec<_> = call.connection.joined().keys().copied().collect();
+    for ticket in joined {
+        leave(call, ticket).await;
+    }
 }
 
 /// The connection ended.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use ticket_shared::{domain::Counts, event::Nothing};
 
 use super::inbound::Call;
-use crate::{error::Error, queue};
+use crate::{access::Action, error::Error, queue};
 
 /// The answer to `subscribe_queue`.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,7 @@ pub(super) struct Subscribed {
 
 /// Lets the socket into the queue room.
 pub(super) async fn subscribe(call: &Call) -> Result<Subscribed, Error> {
+    call.caller.grant(Action::Queue)?;
     // First into the room, then the counts: a change in between is told, not lost.
     call.socket.join(queue::ROOM);
     match call.app.tickets.counts().await {

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use ticket_shared::{
-    domain::UserType,
     event::{Changed, StatusChange},
     id::Id,
     stream::Actor,
@@ -10,33 +9,38 @@ use ticket_shared::{
 
 use super::inbound::Call;
 use crate::{
+    access::{Action, Fields, Grant},
     error::Error,
-    ticket::append::{Change, Expected},
+    ticket::append::Change,
 };
 
 /// Sets the status and tells the queue; the ticket's followers tell everybody in it.
-pub(super) async fn handle(call: &Call, payload: Value) -> Result<Changed, Error> {
+pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Changed, Error> {
+    call.caller.sign(&mut payload, &Fields::STATUS)?;
     let change = StatusChange::try_from(payload)?;
     let by = Actor {
         id: change.changed_by,
         name: change.changed_by_name,
     };
-    let expected = expected(call, change.ticket_id, change.expected_seq);
+    let grant = grant(call, change.ticket_id, Action::SetStatus(change.status))?;
     super::change(
         call,
         change.ticket_id,
         Change::Status(change.status),
         by,
-        expected,
+        change.expected_seq,
+        &grant,
     )
     .await
 }
 
-/// What the caller takes the ticket for. Whoever is in it as a user counts only what users see.
-pub(super) fn expected(call: &Call, ticket: Id, seq: Option<u64>) -> Expected {
-    let joined = call.connection.joined();
-    let as_user = joined
-        .get(&ticket)
-        .is_some_and(|person| person.user_type == UserType::User);
-    Expected { seq, as_user }
+/// What the caller may do. Without a token, whoever is in the ticket as a user counts only what users see.
+pub(super) fn grant(call: &Call, ticket: Id, action: Action) -> Result<Grant, Error> {
+    let mut grant = call.caller.grant(action)?;
+    if call.caller.side().is_none()
+        && let Some(person) = call.connection.joined().get(&ticket)
+    {
+        grant.side = person.user_type;
+    }
+    Ok(grant)
 }

@@ -20,6 +20,7 @@ use ticket_shared::{
 
 use super::inbound::Call;
 use crate::{
+    access::{Action, Fields},
     app::App,
     error::Error,
     ticket::{follow::TYPING, view::Part},
@@ -29,11 +30,14 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells the others, unless they were told just now.
-pub(super) async fn handle(call: &Call, payload: Value) -> Result<Nothing, Error> {
+pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Nothing, Error> {
+    call.caller.sign(&mut payload, &Fields::TYPING)?;
+    let grant = call.caller.grant(Action::Write)?;
     let typing = Typing::try_from(payload)?;
     let app = &call.app;
     if !call.connection.joined().contains_key(&typing.ticket_id) {
         // A ticket that the socket is not in may not exist.
+        app.tickets.permit(typing.ticket_id, &grant.reach).await?;
         app.tickets.read(typing.ticket_id, Part::NONE).await?;
     }
     let socket = call.socket.id.to_string();

@@ -27,6 +27,7 @@ pub(super) fn stored(id: Id, document: &RawDocument) -> Stored {
         .unwrap_or_else(|| time_of(id));
     // Zero is no place in a log.
     let seq = fields.number("seq").filter(|seq| *seq > 0);
+    let updated_at = fields.time("updatedAt").unwrap_or(created_at);
     Stored {
         base: Base {
             description: fields.text("description").unwrap_or_default(),
@@ -42,18 +43,20 @@ pub(super) fn stored(id: Id, document: &RawDocument) -> Stored {
             last: fields
                 .within("lastMessage")
                 .map(|last| self::last(last, created_at)),
-            updated_at: fields.time("updatedAt").unwrap_or(created_at),
+            updated_at,
+            public_seq: fields.number("publicSeq").unwrap_or_default(),
+            public_at: fields.time("publicUpdatedAt").unwrap_or(updated_at),
         },
-        public_seq: fields.number("publicSeq").unwrap_or_default(),
         numbered: seq.is_some(),
     }
 }
 
-/// The ticket in a document, as clients see it; `None` for a document that nobody could address.
-pub(super) fn listed(document: &RawDocument) -> Option<Ticket> {
+/// The ticket in a document, as this side of it sees it; `None` for a document that nobody could address.
+pub(super) fn listed(document: &RawDocument, side: UserType) -> Option<Ticket> {
     let id = id(document)?;
     let stored = stored(id, document);
-    Some(ticket(id, &stored.base, &stored.head, &stored.numbers))
+    let numbers = stored.numbers.seen_by(side);
+    Some(ticket(id, &stored.base, &stored.head, &numbers))
 }
 
 /// The message in a document of this ticket; `None` for a document that nobody could address. Its number is

@@ -10,6 +10,7 @@ use mongodb::{
 use ticket_shared::{domain::Message, id::Id};
 
 use super::{Store, StoreError, documents, either_form};
+use crate::ticket::view::Which;
 
 const MESSAGES: &str = "messages";
 
@@ -87,18 +88,18 @@ impl Store {
         Ok(documents::message(ticket, &document))
     }
 
-    /// Numbered messages of a ticket between `after` and `before` (both excluded), at most `limit` of them,
-    /// from this edge of the range; always in rising order. [`Edge::Newest`] is much cheaper with `before`.
+    /// Numbered messages of a ticket between two numbers (both excluded), at most `limit` of them, from this
+    /// edge of the range; always in rising order. [`Edge::Newest`] is much cheaper with an upper bound.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn messages(
         &self,
         ticket: Id,
-        after: Option<u64>,
-        before: Option<u64>,
+        (after, before): (Option<u64>, Option<u64>),
         limit: usize,
         edge: Edge,
+        which: Which,
     ) -> Result<Vec<Message>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let span = Span::new(after, before);
@@ -106,12 +107,17 @@ impl Store {
             return Ok(Vec::new());
         }
         let (near, far) = span.split(limit, edge);
-        let mut page = self.page(ticket, near, limit, edge).await?;
+        let mut filter = of_ticket(ticket);
+        if which == Which::Public {
+            // Documents of the former server do not have the field.
+            filter.insert("internal", doc! { "$ne": true });
+        }
+        let mut page = self.page(ticket, &filter, near, limit, edge).await?;
         let missing = limit.saturating_sub(i64::try_from(page.len()).unwrap_or(i64::MAX));
         if let Some(far) = far
             && missing > 0
         {
-            let rest = self.page(ticket, far, missing, edge).await?;
+            let rest = self.page(ticket, &filter, far, missing, edge).await?;
             match edge {
                 Edge::Oldest => page.extend(rest),
                 Edge::Newest => page.splice(..0, rest).for_each(drop),
@@ -123,6 +129,7 @@ impl Store {
     async fn page(
         &self,
         ticket: Id,
+        filter: &Document,
         span: Span,
         limit: i64,
         edge: Edge,
@@ -131,7 +138,7 @@ impl Store {
             Edge::Oldest => 1,
             Edge::Newest => -1,
         };
-        let mut filter = of_ticket(ticket);
+        let mut filter = filter.clone();
         filter.insert("seq", doc! { "$gt": span.after, "$lt": span.before });
         let options = FindOptions::builder()
             .sort(doc! { "seq": direction })

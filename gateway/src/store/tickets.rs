@@ -22,6 +22,7 @@ use super::{
     either_form,
     fields::Fields,
 };
+use crate::access::{Grant, Reach};
 
 const TICKETS: &str = "tickets";
 
@@ -38,7 +39,7 @@ impl Store {
         Ok(found.map(|document| documents::stored(id, &document)))
     }
 
-    /// Tickets, newest first by `(createdAt, _id)`, strictly after the cursor (of which the first part is in
+    /// Tickets within the caller's reach, newest first by `(createdAt, _id)`, strictly after the cursor (of which the first part is in
     /// ms since 1970), without those in `excluding`, at most `limit`. A ticket of the former server that has
     /// not been adopted shows no messages here.
     ///
@@ -49,6 +50,7 @@ impl Store {
         after: Option<(i64, Id)>,
         excluding: &[Id],
         limit: usize,
+        grant: &Grant,
     ) -> Result<Vec<Ticket>, StoreError> {
         if limit == 0 {
             return Ok(Vec::new());
@@ -60,14 +62,14 @@ impl Store {
             .batch_size(1_000)
             .build();
         let (regular, odd) = try_join(
-            self.find(TICKETS, regular(after, excluding), options),
-            self.aggregate(TICKETS, odd(after, excluding, at_most)),
+            self.find(TICKETS, regular(after, excluding, &grant.reach), options),
+            self.aggregate(TICKETS, odd(after, excluding, &grant.reach, at_most)),
         )
         .await?;
         let mut tickets: Vec<_> = regular
             .iter()
             .chain(&odd)
-            .filter_map(|found| documents::listed(found))
+            .filter_map(|found| documents::listed(found, grant.side))
             .collect();
         tickets.sort_by_key(|ticket| Reverse((ticket.created_at, ticket.id)));
         tickets.truncate(limit);
@@ -108,8 +110,23 @@ fn beyond((at, id): (i64, Id), at_field: &str, id_field: &str) -> Document {
     }
 }
 
+/// What restricts a filter to the tickets within reach.
+fn within(reach: &Reach) -> Option<(&'static str, Document)> {
+    match reach {
+        Reach::All => None,
+        // Whatever form the former server or its clients' schemas keep a person's id in.
+        Reach::Of(user) => {
+            let mut forms: Vec<Bson> = vec![user.as_str().into()];
+            forms.extend(ObjectId::parse_str(user).ok().map(Bson::from));
+            forms.extend(user.parse::<i64>().ok().map(Bson::from));
+            Some(("userId", doc! { "$in": forms }))
+        }
+        Reach::These(tickets) => Some(("_id", doc! { "$in": excluded(tickets) })),
+    }
+}
+
 /// The filter for tickets that an index can order.
-fn regular(after: Option<(i64, Id)>, excluding: &[Id]) -> Document {
+fn regular(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach) -> Document {
     let mut filter = after.map_or_else(
         || doc! { "createdAt": { "$type": "date" } },
         |cursor| beyond(cursor, "createdAt", "_id"),
@@ -118,6 +135,9 @@ fn regular(after: Option<(i64, Id)>, excluding: &[Id]) -> Document {
         "_id",
         doc! { "$type": "objectId", "$nin": excluded(excluding) },
     );
+    if let Some((field, condition)) = within(reach) {
+        filter.insert("$and", [doc! { field: condition }]);
+    }
     filter
 }
 
@@ -133,7 +153,7 @@ const NO_DATES: [&str; 6] = [
 
 /// The pipeline for all other tickets: those whose `createdAt` is no date, or whose `_id` is a text. Each
 /// part of the first match is a range of an index.
-fn odd(after: Option<(i64, Id)>, excluding: &[Id], limit: i64) -> Vec<Document> {
+fn odd(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach, limit: i64) -> Vec<Document> {
     let convert = |input: &str, to| {
         doc! { "$convert": { "input": input, "to": to, "onError": null, "onNull": null } }
     };
@@ -141,15 +161,19 @@ fn odd(after: Option<(i64, Id)>, excluding: &[Id], limit: i64) -> Vec<Document> 
     let mut place = after.map_or_else(Document::new, |cursor| beyond(cursor, LISTED_AT, LISTED_ID));
     let known = doc! { LISTED_ID: { "$ne": null } };
     place.insert("$and", [known]);
+    let mut candidates = doc! {
+        "_id": { "$nin": excluded(excluding) },
+        "$or": [
+            { "createdAt": null },
+            { "createdAt": { "$type": NO_DATES.to_vec() } },
+            { "_id": { "$type": "string" } },
+        ],
+    };
+    if let Some((field, condition)) = within(reach) {
+        candidates.insert("$and", [doc! { field: condition }]);
+    }
     vec![
-        doc! { "$match": {
-            "_id": { "$nin": excluded(excluding) },
-            "$or": [
-                { "createdAt": null },
-                { "createdAt": { "$type": NO_DATES.to_vec() } },
-                { "_id": { "$type": "string" } },
-            ],
-        } },
+        doc! { "$match": candidates },
         doc! { "$set": { LISTED_ID: convert("$_id", "objectId") } },
         doc! { "$set": {
             LISTED_AT: { "$ifNull": [convert("$createdAt", "date"), convert(&listed_id, "date")] },

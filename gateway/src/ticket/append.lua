@@ -5,23 +5,25 @@
 --       4 the epoch to begin with where Redis has none
 --       5 message id to look for among those sent before, or ''
 --       6 expected seq, or ''   7 '1' where the caller only sees what users see
---       8 the change, as JSON   9.. what the op needs (below)
+--       8 whose ticket it must be: a user's id as JSON text, or ''
+--       9 the change, as JSON   10.. what the op needs (below)
 -- Answers
 --   {'ok', seq, prevSeq, at, epoch, frame}       appended; frame is the entry's JSON
 --   {'repeat', seq, frame or false}              sent before; frame only while the log holds it
 --   {'stale', state...}   {'exists', state...}   not what was expected; state as `snapshot` orders it
 --   {'cold'}                                     the ticket is not in Redis
+--   {'hidden'}                                   it is somebody else's
 --   {'distrusted', seq, epoch}                   the ticket's state is of an earlier epoch
 
 local op, id, channel, fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local known, expected, as_user, change = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local known, expected, as_user, owner, change = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 local s = redis.call('HMGET', KEYS[1],
-  'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'base', 'ttl', 'epoch')
+  'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'base', 'ttl', 'epoch', 'pubAt')
 local seq, pub = tonumber(s[1]), tonumber(s[2])
 
 local function snapshot(word)
-  return {word, s[1], s[2], s[5], s[6], s[7], s[8], s[9]}
+  return {word, s[1], s[2], s[5], s[6], s[7], s[8], s[9], s[12]}
 end
 
 if op == 'created' then
@@ -31,6 +33,8 @@ if op == 'created' then
 elseif not seq then
   return {'cold'}
 end
+-- Both texts come from one JSON encoder, and a quote within a value is escaped: the name can't stand in one.
+if owner ~= '' and not string.find(s[9], '"userId":' .. owner, 1, true) then return {'hidden'} end
 
 -- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
 -- before, and so begins another. A server that came back under a new id with the files that it had goes on.
@@ -69,39 +73,42 @@ local at = int(now)
 local persisted, floor = tonumber(s[3]), tonumber(s[4])
 local count, last, head, base = tonumber(s[5]), s[6], s[8], s[9]
 local prev, extra, mark = pub, '', 'o'
+local public_at = at
 local clean = persisted == seq
 seq = seq + 1
 
 if op == 'message' then
-  -- 9 '1' for internal   10 preview
-  if ARGV[9] == '1' then
-    mark = 'i'
-    if last then extra = ',"l":' .. last end
+  -- 10 '1' for internal   11 preview
+  if ARGV[10] == '1' then
+    -- States from before there was such a time go by the other one.
+    mark, public_at = 'i', s[12] or s[7]
+    extra = ',"pa":' .. public_at
+    if last then extra = extra .. ',"l":' .. last end
   else
     mark, count, pub = 'm', count + 1, seq
-    last = string.sub(ARGV[10], 1, -2) .. ',"at":' .. at .. '}'
+    last = string.sub(ARGV[11], 1, -2) .. ',"at":' .. at .. '}'
   end
   if known ~= '' then redis.call('HSET', KEYS[3], known, seq) end
 else
   pub = seq
   if op == 'created' then
-    -- 9 base   10 head
-    base = string.sub(ARGV[9], 1, -2) .. ',"createdAt":' .. at .. '}'
-    head = ARGV[10]
+    -- 10 base   11 head
+    base = string.sub(ARGV[10], 1, -2) .. ',"createdAt":' .. at .. '}'
+    head = ARGV[11]
   else
     local h = cjson.decode(head)
     if op == 'status' then
-      -- 9 status
+      -- 10 status
       extra = ',"fs":"' .. h.status .. '"'
-      if ARGV[9] ~= 'closed' then h.closedAt = nil elseif h.status ~= 'closed' then h.closedAt = at end
-      h.status = ARGV[9]
+      if ARGV[10] ~= 'closed' then h.closedAt = nil elseif h.status ~= 'closed' then h.closedAt = at end
+      h.status = ARGV[10]
     else
-      -- 9 agent id, or ''   10 agent name
+      -- 10 agent id, or ''   11 agent name
       if h.agentId then
         extra = ',"fa":' .. cjson.encode({agentId = h.agentId, agentName = h.agentName})
       end
       h.agentId, h.agentName = nil, nil
-      if ARGV[9] ~= '' then h.agentId, h.agentName = ARGV[9], ARGV[10] end
+      if ARGV[10] ~= '' then h.agentId, h.agentName = ARGV[10], ARGV[11] end
     end
     head = cjson.encode(h)
   end
@@ -124,7 +131,7 @@ if keep - floor >= 24 then
 end
 
 redis.call('HSET', KEYS[1], 'seq', int(seq), 'pub', int(pub), 'persisted', int(persisted), 'floor', int(floor),
-  'count', int(count), 'updatedAt', at, 'head', head, 'base', base, 'epoch', epoch)
+  'count', int(count), 'updatedAt', at, 'pubAt', public_at, 'head', head, 'base', base, 'epoch', epoch)
 if last then redis.call('HSET', KEYS[1], 'last', last) end
 if s[10] then
   -- It was on its way out of Redis; now something is unpersisted again.

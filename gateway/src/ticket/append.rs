@@ -3,7 +3,7 @@
 use fred::types::Value;
 use serde_json::json;
 use ticket_shared::{
-    domain::{Agent, Message, Status, Ticket},
+    domain::{Agent, Message, Status, Ticket, UserType},
     id::Id,
     stream::{Actor, Base, Entry, Head, NewMessage, preview},
 };
@@ -13,7 +13,11 @@ use super::{
     view::{Part, parse_refusal},
     warm::{fresh_epoch, message_field},
 };
-use crate::{error::Error, script::Items};
+use crate::{
+    access::{Grant, Reach},
+    error::Error,
+    script::Items,
+};
 
 /// A change of a ticket that is no message.
 #[derive(Debug, Clone)]
@@ -22,15 +26,6 @@ pub enum Change {
     Status(Status),
     /// Give it to somebody, or take it from everybody.
     Assign(Option<Agent>),
-}
-
-/// What the caller takes the ticket for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Expected {
-    /// The newest `seq` that it saw, where the change depends on that.
-    pub seq: Option<u64>,
-    /// The caller only sees what users see.
-    pub as_user: bool,
 }
 
 /// What came of opening a ticket.
@@ -56,6 +51,7 @@ enum Answer {
     Stale(Ticket),
     Exists(Ticket, Base),
     Cold,
+    Hidden,
     Distrusted {
         seq: u64,
         epoch: String,
@@ -67,7 +63,9 @@ struct Call {
     op: &'static str,
     /// The message to look for among those sent before.
     known: Option<Id>,
-    expected: Expected,
+    /// The newest `seq` that the caller saw, where the change depends on that.
+    expected: Option<u64>,
+    grant: Grant,
     change: String,
     more: Vec<Value>,
 }
@@ -78,11 +76,17 @@ impl Tickets {
     /// # Errors
     /// [`Error::TicketNotFound`], [`Error::Overloaded`], [`Error::Unavailable`]. After the last the message may
     /// be in the log all the same; sending it again with its id is safe.
-    pub async fn send(&self, ticket: Id, message: NewMessage) -> Result<(Message, bool), Error> {
+    pub async fn send(
+        &self,
+        ticket: Id,
+        message: NewMessage,
+        grant: &Grant,
+    ) -> Result<(Message, bool), Error> {
         let call = Call {
             op: "message",
             known: Some(message.id),
-            expected: Expected::default(),
+            expected: None,
+            grant: grant.clone(),
             change: serde_json::to_string(&message)?,
             more: vec![
                 if message.internal { "1" } else { "0" }.into(),
@@ -121,20 +125,23 @@ impl Tickets {
     /// Changes a ticket. The entry carries it as it is then.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where it is not at `expected`; otherwise as [`Tickets::send`], but with an unknown
+    /// [`Error::Conflict`] where its newest `seq` is not `expected`; otherwise as [`Tickets::send`], but with an unknown
     /// outcome after [`Error::Unavailable`].
     pub async fn change(
         &self,
         ticket: Id,
         change: Change,
         by: &Actor,
-        expected: Expected,
+        expected: Option<u64>,
+        grant: &Grant,
     ) -> Result<Entry, Error> {
+        let grant = grant.clone();
         let call = match change {
             Change::Status(to) => Call {
                 op: "status",
                 known: None,
                 expected,
+                grant,
                 change: json!({ "to": to, "by": by }).to_string(),
                 more: vec![to.as_str().into()],
             },
@@ -147,6 +154,7 @@ impl Tickets {
                     op: "assigned",
                     known: None,
                     expected,
+                    grant,
                     change,
                     more: vec![id.into(), name.into()],
                 }
@@ -174,19 +182,17 @@ impl Tickets {
         id: Id,
         base: &Base,
         head: &Head,
+        by: Option<Actor>,
         retried: bool,
     ) -> Result<Opened, Error> {
         if retried && let Some(before) = self.opened_before(id, base).await? {
             return Ok(Opened::Before(Box::new(before)));
         }
-        let by = base.user_id.clone().map(|id| Actor {
-            name: base.user_name.clone().unwrap_or_default(),
-            id,
-        });
         let call = Call {
             op: "created",
             known: None,
-            expected: Expected::default(),
+            expected: None,
+            grant: Grant::TEAM,
             change: json!({ "by": by }).to_string(),
             more: vec![
                 serde_json::to_string(base)?.into(),
@@ -208,7 +214,8 @@ impl Tickets {
     /// can't be asked, a new ticket matters more than a repeat that comes a day late.
     async fn opened_before(&self, id: Id, base: &Base) -> Result<Option<Ticket>, Error> {
         if let Some(view) = self.peek(id, Part::NONE).await? {
-            return same(view.ticket(id), &view.base, base).map(Some);
+            let ticket = view.ticket(id, UserType::Agent);
+            return same(ticket, &view.base, base).map(Some);
         }
         match self.0.store.ticket(id).await {
             Ok(Some(stored)) => {
@@ -228,9 +235,16 @@ impl Tickets {
         if self.0.admission.refuses() {
             return Err(Error::Overloaded("too much is owed to the database"));
         }
+        if !matches!(call.grant.reach, Reach::All | Reach::Of(_)) {
+            self.permit(id, &call.grant.reach).await?;
+        }
         for _ in 0..3 {
             match self.append_once(id, call).await? {
-                Answer::Cold => self.warm(id).await?,
+                Answer::Cold => {
+                    self.permit(id, &call.grant.reach).await?;
+                    self.warm(id).await?;
+                }
+                Answer::Hidden => return Err(self.hide(id).await),
                 Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
                 answer => return Ok(answer),
             }
@@ -249,11 +263,18 @@ impl Tickets {
             fresh_epoch()?.into(),
             call.known.map_or_else(|| "".into(), message_field),
             call.expected
-                .seq
                 .map(|seq| seq.to_string())
                 .unwrap_or_default()
                 .into(),
-            if call.expected.as_user { "1" } else { "0" }.into(),
+            match call.grant.side {
+                UserType::User => "1",
+                UserType::Agent => "0",
+            }
+            .into(),
+            match &call.grant.reach {
+                Reach::Of(user) => serde_json::to_string(user)?.into(),
+                Reach::All | Reach::These(_) => "".into(),
+            },
             call.change.clone().into(),
         ];
         args.extend(call.more.iter().cloned());
@@ -278,11 +299,14 @@ impl Tickets {
                 seq: items.number(),
                 frame: items.bytes(),
             }),
-            Some("stale") => Ok(Answer::Stale(parse_refusal(&mut items, id)?.0)),
-            Some("exists") => {
-                parse_refusal(&mut items, id).map(|(ticket, base)| Answer::Exists(ticket, base))
+            Some("stale") => {
+                let (ticket, _) = parse_refusal(&mut items, id, call.grant.side)?;
+                Ok(Answer::Stale(ticket))
             }
+            Some("exists") => parse_refusal(&mut items, id, call.grant.side)
+                .map(|(ticket, base)| Answer::Exists(ticket, base)),
             Some("cold") => Ok(Answer::Cold),
+            Some("hidden") => Ok(Answer::Hidden),
             Some("distrusted") => Ok(Answer::Distrusted {
                 seq: items.number(),
                 epoch: items.text().unwrap_or_default(),

@@ -30,7 +30,7 @@ mod canary;
 mod room;
 mod subscribe;
 
-pub use room::{JoinRequest, LeaveRequest, Outcome, TYPING, changed, side_room};
+pub use room::{JoinRequest, LeaveRequest, Outcome, TYPING, changed, rooms_of, side_room};
 
 use canary::Canary;
 use subscribe::Wish;

@@ -10,13 +10,13 @@ use fred::{
 };
 use futures::future::try_join_all;
 use ticket_shared::{
-    domain::{Counts, Ticket},
+    domain::{Counts, Ticket, UserType},
     id::Id,
     redis::hot_path,
 };
 
 use super::{Tickets, view::Part};
-use crate::error::Error;
+use crate::{access::Grant, error::Error};
 
 /// Where a page of tickets ends: the time and id of its last one. Newer ones come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +52,24 @@ impl Cursor {
 }
 
 impl Tickets {
-    /// Tickets, newest first, after `cursor`; at most `limit`.
+    /// Tickets that the caller may see, newest first, after `cursor`; at most `limit`.
     ///
     /// # Errors
     /// Redis or MongoDB can't be reached.
-    pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Vec<Ticket>, Error> {
-        let mut tickets = self.unpersisted().await?;
+    pub async fn list(
+        &self,
+        cursor: Option<Cursor>,
+        limit: usize,
+        grant: &Grant,
+    ) -> Result<Vec<Ticket>, Error> {
+        let mut tickets = self.unpersisted(grant.side).await?;
         let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let after = cursor.map(|cursor| (cursor.created_at, cursor.id));
-        tickets.retain(|ticket| after.is_none_or(|after| (ticket.created_at.0, ticket.id) < after));
-        tickets.extend(self.0.store.tickets(after, &hot, limit).await?);
+        tickets.retain(|ticket| {
+            after.is_none_or(|after| (ticket.created_at.0, ticket.id) < after)
+                && grant.reach.admits(ticket.id, ticket.user_id.as_deref())
+        });
+        tickets.extend(self.0.store.tickets(after, &hot, limit, grant).await?);
         tickets.sort_by_key(|ticket| std::cmp::Reverse((ticket.created_at.0, ticket.id)));
         tickets.truncate(limit);
         Ok(tickets)
@@ -72,7 +80,7 @@ impl Tickets {
     /// # Errors
     /// Redis or MongoDB can't be reached.
     pub async fn counts(&self) -> Result<Counts, Error> {
-        let tickets = self.unpersisted().await?;
+        let tickets = self.unpersisted(UserType::Agent).await?;
         let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let mut counts = self.0.store.counts(&hot).await?;
         for ticket in tickets {
@@ -82,7 +90,7 @@ impl Tickets {
     }
 
     /// The tickets that MongoDB does not have as they are.
-    async fn unpersisted(&self) -> Result<Vec<Ticket>, Error> {
+    async fn unpersisted(&self, side: UserType) -> Result<Vec<Ticket>, Error> {
         let client = self.0.redis.with_options(&hot_path());
         let keys = &self.0.keys;
         let dirty = try_join_all((0..keys.partitions()).map(|partition| {
@@ -104,7 +112,7 @@ impl Tickets {
         .await?;
         Ok(views
             .into_iter()
-            .filter_map(|(id, view)| Some(view?.ticket(id)))
+            .filter_map(|(id, view)| Some(view?.ticket(id, side)))
             .collect())
     }
 }

@@ -4,7 +4,7 @@
 //! be compared. So what was acknowledged is read back at once, with or without a worker.
 
 use ticket_shared::{
-    domain::{Message, Ticket},
+    domain::{Message, Ticket, UserType},
     id::Id,
     stream,
 };
@@ -13,7 +13,7 @@ use super::{
     Tickets,
     view::{Part, View, Which},
 };
-use crate::{error::Error, store::Edge};
+use crate::{access::Grant, error::Error, store::Edge};
 
 /// Which messages of a ticket.
 #[derive(Debug, Clone, Copy)]
@@ -26,15 +26,24 @@ pub struct Page {
     pub limit: usize,
 }
 
+/// The messages that a side of the ticket may see.
+pub const fn visible_to(side: UserType) -> Which {
+    match side {
+        UserType::Agent => Which::Messages,
+        UserType::User => Which::Public,
+    }
+}
+
 impl Tickets {
     /// The ticket as it is now. One that is only in MongoDB stays there: reading old tickets must not fill
     /// Redis.
     ///
     /// # Errors
     /// [`Error::TicketNotFound`]; or Redis, or MongoDB where it is needed, can't be reached.
-    pub async fn ticket(&self, id: Id) -> Result<Ticket, Error> {
+    pub async fn ticket(&self, id: Id, grant: &Grant) -> Result<Ticket, Error> {
+        self.permit(id, &grant.reach).await?;
         if let Some(view) = self.peek(id, Part::NONE).await? {
-            return Ok(view.ticket(id));
+            return Ok(view.ticket(id, grant.side));
         }
         let stored = self
             .0
@@ -47,24 +56,27 @@ impl Tickets {
                 id,
                 &stored.base,
                 &stored.head,
-                &stored.numbers,
+                &stored.numbers.seen_by(grant.side),
             ));
         }
-        Ok(self.read(id, Part::NONE).await?.ticket(id))
+        let view = self.read(id, Part::NONE).await?;
+        Ok(view.ticket(id, grant.side))
     }
 
-    /// A page of messages, oldest first. Internal ones are among them.
+    /// A page of messages, oldest first. Internal ones are among them where the caller may see those.
     ///
     /// # Errors
     /// As [`Tickets::ticket`].
-    pub async fn messages(&self, id: Id, page: Page) -> Result<Vec<Message>, Error> {
+    pub async fn messages(&self, id: Id, page: Page, grant: &Grant) -> Result<Vec<Message>, Error> {
+        self.permit(id, &grant.reach).await?;
+        let which = visible_to(grant.side);
         let high = page.before.map(|before| before.saturating_sub(1));
         let part = Part {
             oldest_first: page.after.is_some(),
             low: page.after.map_or(0, |after| after.saturating_add(1)),
             high,
             limit: page.limit,
-            which: Which::Messages,
+            which,
         };
         let view = if let Some(view) = self.peek(id, part).await? {
             view
@@ -81,16 +93,9 @@ impl Tickets {
                 } else {
                     Edge::Newest
                 };
-                let Page {
-                    after,
-                    before,
-                    limit,
-                } = page;
-                return Ok(self
-                    .0
-                    .store
-                    .messages(id, after, before, limit, edge)
-                    .await?);
+                let span = (page.after, page.before);
+                let store = &self.0.store;
+                return Ok(store.messages(id, span, page.limit, edge, which).await?);
             }
             self.read(id, part).await?
         };
@@ -100,7 +105,14 @@ impl Tickets {
                     .before
                     .map_or(view.floor + 1, |before| before.min(view.floor + 1));
                 let mut messages = self
-                    .stored(id, &view, Some(after), before, page.limit, Edge::Oldest)
+                    .stored(
+                        id,
+                        &view,
+                        (Some(after), before),
+                        page.limit,
+                        Edge::Oldest,
+                        which,
+                    )
                     .await?;
                 let room = page.limit.saturating_sub(messages.len());
                 messages.extend(
@@ -111,10 +123,7 @@ impl Tickets {
                 Ok(messages)
             }
             Some(_) => Ok(view.messages().collect()),
-            None => {
-                self.newest(id, &view, page.before, page.limit, Which::Messages)
-                    .await
-            }
+            None => self.newest(id, &view, page.before, page.limit, which).await,
         }
     }
 
@@ -136,21 +145,13 @@ impl Tickets {
             .filter(|message| message.seq > view.floor)
             .collect();
         messages.reverse();
-        let mut edge = before.map_or(view.floor + 1, |before| before.min(view.floor + 1));
-        while messages.len() < limit && edge > 1 {
+        let edge = before.map_or(view.floor + 1, |before| before.min(view.floor + 1));
+        if messages.len() < limit && edge > 1 {
             let wanted = limit - messages.len();
             let older = self
-                .stored(id, view, None, edge, wanted, Edge::Newest)
+                .stored(id, view, (None, edge), wanted, Edge::Newest, which)
                 .await?;
-            let full = older.len() == wanted;
-            edge = older.first().map_or(0, |message| message.seq);
-            let seen = older
-                .into_iter()
-                .filter(|message| which != Which::Public || !message.internal);
-            messages.splice(0..0, seen);
-            if !full {
-                break;
-            }
+            messages.splice(0..0, older);
         }
         Ok(messages)
     }
@@ -185,16 +186,12 @@ impl Tickets {
                 .stored(
                     id,
                     view,
-                    Some(since),
-                    view.floor + 1,
+                    (Some(since), view.floor + 1),
                     limit + 1,
                     Edge::Oldest,
+                    which,
                 )
                 .await?;
-            if messages.len() > limit {
-                return Ok(None);
-            }
-            messages.retain(|message| which != Which::Public || !message.internal);
         }
         messages.extend(log.messages());
         Ok((messages.len() <= limit).then_some(messages))
@@ -206,17 +203,14 @@ impl Tickets {
         &self,
         id: Id,
         view: &View,
-        after: Option<u64>,
-        before: u64,
+        (after, before): (Option<u64>, u64),
         limit: usize,
         edge: Edge,
+        which: Which,
     ) -> Result<Vec<Message>, Error> {
         if !view.numbering() {
-            return Ok(self
-                .0
-                .store
-                .messages(id, after, Some(before), limit, edge)
-                .await?);
+            let span = (after, Some(before));
+            return Ok(self.0.store.messages(id, span, limit, edge, which).await?);
         }
         let mut all = self.0.store.unnumbered(id, Some(view.adopted)).await?;
         all.retain(|message| message.seq < before && after.is_none_or(|after| message.seq > after));

@@ -4,13 +4,13 @@
 -- ARGV  1 '+' oldest first, '-' newest first   2 lowest seq   3 highest seq, or '+'
 --       4 how many entries at most   5 which: 'all', 'messages', 'public' (messages that a user may see)
 -- Answers nil where the ticket is not in Redis, else
---   {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, epoch, {frame...}}
+--   {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt, epoch, {frame...}}
 -- where the log holds every entry above `floor`.
 
 local s = redis.call('HMGET', KEYS[1],
-  'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base')
+  'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base', 'pubAt')
 if not s[1] then return false end
-s[11] = redis.call('HGET', KEYS[3], 'epoch')
+s[12] = redis.call('HGET', KEYS[3], 'epoch')
 
 local forward = ARGV[1] == '+'
 local low, high = ARGV[2] .. '-0', ARGV[3] == '+' and '+' or ARGV[3] .. '-0'
@@ -36,5 +36,5 @@ while #frames < limit do
   local edge = '(' .. found[#found][1]
   if forward then low = edge else high = edge end
 end
-s[12] = frames
+s[13] = frames
 return s

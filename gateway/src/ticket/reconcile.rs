@@ -5,6 +5,7 @@ use ticket_shared::{domain::Message, id::Id, stream::Numbers};
 
 use super::{
     Tickets,
+    view::Which,
     warm::{entries, sections, state},
 };
 use crate::{
@@ -32,7 +33,7 @@ impl Tickets {
                 let messages = self
                     .0
                     .store
-                    .messages(id, Some(seq), None, LOST, Edge::Oldest)
+                    .messages(id, (Some(seq), None), LOST, Edge::Oldest, Which::Messages)
                     .await?;
                 Some(Above { stored, messages })
             }
@@ -42,9 +43,9 @@ impl Tickets {
         let names = vec![keys.state(id), keys.log(id), keys.ahead(id), keys.idem(id)];
         let mut args: Vec<Value> = vec![epoch.into(), seq.to_string().into()];
         match above.map(Above::numbered) {
-            Some((Above { stored, messages }, numbers, public_seq)) if numbers.seq > seq => {
+            Some((Above { stored, messages }, numbers)) if numbers.seq > seq => {
                 args.push(numbers.seq.to_string().into());
-                let mut fields = state(&stored.base, &stored.head, &numbers, public_seq, 0, 0, 0);
+                let mut fields = state(&stored.base, &stored.head, &numbers, 0, 0, 0);
                 // What is persisted and how far back the log goes is still as Redis has it.
                 fields.retain(|(field, _)| !["persisted", "floor"].contains(field));
                 let sent = messages
@@ -68,15 +69,14 @@ impl Tickets {
 
 impl Above {
     /// The counters after everything that MongoDB has. A ticket's document may be older than its messages.
-    fn numbered(self) -> (Self, Numbers, u64) {
+    fn numbered(self) -> (Self, Numbers) {
         let mut numbers = self.stored.numbers.clone();
-        let mut public_seq = self.stored.public_seq;
         for message in &self.messages {
             numbers.seq = numbers.seq.max(message.seq);
             if !message.internal {
-                public_seq = public_seq.max(message.seq);
+                numbers.public_seq = numbers.public_seq.max(message.seq);
             }
         }
-        (self, numbers, public_seq)
+        (self, numbers)
     }
 }

@@ -2,13 +2,13 @@
 
 use fred::types::Value;
 use ticket_shared::{
-    domain::Ticket,
+    domain::{Ticket, UserType},
     id::Id,
     stream::{self, Base, Entry, Head, Last, Numbers},
 };
 
 use super::Tickets;
-use crate::{error::Error, script::Items};
+use crate::{access::Reach, error::Error, script::Items};
 
 /// Which entries a read wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,8 +78,6 @@ pub struct View {
     pub head: Head,
     /// What changes with every entry.
     pub numbers: Numbers,
-    /// The newest `seq` that a user may see.
-    pub public_seq: u64,
     /// Up to here everything is in MongoDB.
     pub persisted: u64,
     /// The log holds every message above this.
@@ -93,9 +91,9 @@ pub struct View {
 }
 
 impl View {
-    /// The ticket as its support team sees it.
-    pub fn ticket(&self, id: Id) -> Ticket {
-        stream::ticket(id, &self.base, &self.head, &self.numbers)
+    /// The ticket as one side of it sees it.
+    pub fn ticket(&self, id: Id, side: UserType) -> Ticket {
+        stream::ticket(id, &self.base, &self.head, &self.numbers.seen_by(side))
     }
 
     /// Whether documents of the former server still wait for their numbers in MongoDB.
@@ -122,6 +120,7 @@ impl View {
         let updated_at = i64::try_from(items.number()).unwrap_or(0);
         let head = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
         let base = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
+        let public_at = since_1970(&mut items).unwrap_or(updated_at);
         let epoch = items.text().unwrap_or_default();
         let mut frames = Items::of(items.value());
         let mut entries = Vec::new();
@@ -133,12 +132,13 @@ impl View {
             message_count,
             last,
             updated_at,
+            public_seq,
+            public_at,
         };
         Ok(Some(Self {
             base,
             head,
             numbers,
-            public_seq,
             persisted,
             floor,
             adopted,
@@ -148,9 +148,19 @@ impl View {
     }
 }
 
-/// The state that an append answers with when it refuses: `{word, seq, pub, count, last, updatedAt, head, base}`.
-pub(super) fn parse_refusal(items: &mut Items, id: Id) -> Result<(Ticket, Base), Error> {
-    let (seq, _public, message_count) = (items.number(), items.number(), items.number());
+/// The next item as a time, which states from before there was one do not have.
+fn since_1970(items: &mut Items) -> Option<i64> {
+    i64::try_from(items.number()).ok().filter(|at| *at > 0)
+}
+
+/// The state that an append answers with when it refuses:
+/// `{word, seq, pub, count, last, updatedAt, head, base, pubAt}`.
+pub(super) fn parse_refusal(
+    items: &mut Items,
+    id: Id,
+    side: UserType,
+) -> Result<(Ticket, Base), Error> {
+    let (seq, public_seq, message_count) = (items.number(), items.number(), items.number());
     let last = items
         .bytes()
         .map(|json| serde_json::from_slice::<Last>(&json))
@@ -158,21 +168,48 @@ pub(super) fn parse_refusal(items: &mut Items, id: Id) -> Result<(Ticket, Base),
     let updated_at = i64::try_from(items.number()).unwrap_or(0);
     let head: Head = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
     let base: Base = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
-    let ticket = stream::ticket(
-        id,
-        &base,
-        &head,
-        &Numbers {
-            seq,
-            message_count,
-            last,
-            updated_at,
-        },
-    );
+    let numbers = Numbers {
+        seq,
+        public_seq,
+        message_count,
+        last,
+        updated_at,
+        public_at: since_1970(items).unwrap_or(updated_at),
+    };
+    let ticket = stream::ticket(id, &base, &head, &numbers.seen_by(side));
     Ok((ticket, base))
 }
 
 impl Tickets {
+    /// Whether a caller may touch a ticket, where that depends on whose it is.
+    ///
+    /// # Errors
+    /// [`Error::TicketNotFound`] where it may not; or Redis, or MongoDB where it is needed, can't be reached.
+    pub async fn permit(&self, id: Id, reach: &Reach) -> Result<(), Error> {
+        if *reach == Reach::All {
+            return Ok(());
+        }
+        if let Some(view) = self.peek(id, Part::NONE).await? {
+            if reach.admits(id, view.base.user_id.as_deref()) {
+                return Ok(());
+            }
+            return Err(self.hide(id).await);
+        }
+        match self.0.store.ticket(id).await? {
+            Some(stored) if reach.admits(id, stored.base.user_id.as_deref()) => Ok(()),
+            _ => Err(Error::TicketNotFound),
+        }
+    }
+
+    /// What is said of a ticket that is not the caller's. It takes what looking for one takes that does not
+    /// exist: else the time would tell them apart.
+    pub(super) async fn hide(&self, id: Id) -> Error {
+        match self.0.store.ticket(id).await {
+            Ok(_) => Error::TicketNotFound,
+            Err(error) => error.into(),
+        }
+    }
+
     /// Reads a ticket, if Redis has it.
     ///
     /// # Errors

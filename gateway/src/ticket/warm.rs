@@ -16,7 +16,7 @@ use ticket_shared::{
     stream::{Change, Entry, Last, NewMessage, Numbers, VERSION},
 };
 
-use super::Tickets;
+use super::{Tickets, view::Which};
 use crate::{
     error::Error,
     store::{Edge, Stored},
@@ -70,7 +70,7 @@ impl Tickets {
             let messages = self
                 .0
                 .store
-                .messages(id, None, None, LOG, Edge::Newest)
+                .messages(id, (None, None), LOG, Edge::Newest, Which::Messages)
                 .await?;
             let sent = self.0.store.client_ids(id).await?;
             numbered(id, stored, messages, sent)
@@ -140,7 +140,6 @@ fn numbered(id: Id, stored: Stored, messages: Vec<Message>, sent: Vec<(Id, u64)>
         base,
         head,
         mut numbers,
-        mut public_seq,
         ..
     } = stored;
     // The ticket's document may be older than its newest message where Redis lost what the worker still owed.
@@ -148,7 +147,7 @@ fn numbered(id: Id, stored: Stored, messages: Vec<Message>, sent: Vec<(Id, u64)>
         numbers.seq = numbers.seq.max(newest.seq);
     }
     if let Some(newest) = messages.iter().rev().find(|message| !message.internal) {
-        public_seq = public_seq.max(newest.seq);
+        numbers.public_seq = numbers.public_seq.max(newest.seq);
     }
     let floor = if messages.len() < LOG {
         0
@@ -158,7 +157,7 @@ fn numbered(id: Id, stored: Stored, messages: Vec<Message>, sent: Vec<(Id, u64)>
     let seq = numbers.seq;
     let log = entries(id, &head, &numbers, messages);
     Warmth {
-        state: state(&base, &head, &numbers, public_seq, seq, floor, 0),
+        state: state(&base, &head, &numbers, seq, floor, 0),
         log,
         sent,
         owed: Vec::new(),
@@ -175,6 +174,7 @@ fn adopted(id: Id, stored: Stored, messages: Vec<Message>) -> Warmth {
     } = stored;
     let seq = messages.last().map_or(1, |message| message.seq);
     numbers.seq = seq;
+    numbers.public_seq = seq;
     numbers.message_count = messages.len() as u64;
     numbers.last = messages.last().map(|message| Last {
         at: message.created_at.0,
@@ -209,6 +209,7 @@ fn adopted(id: Id, stored: Stored, messages: Vec<Message>) -> Warmth {
             last: numbers.last.clone(),
             from_status: None,
             from_agent: None,
+            prev_public_at: None,
             base: None,
         });
         first = last + 1;
@@ -222,7 +223,7 @@ fn adopted(id: Id, stored: Stored, messages: Vec<Message>) -> Warmth {
         messages.into_iter().skip(skip).collect(),
     );
     Warmth {
-        state: state(&base, &head, &numbers, seq, 0, floor, seq),
+        state: state(&base, &head, &numbers, 0, floor, seq),
         log,
         sent: Vec::new(),
         owed,
@@ -233,7 +234,6 @@ pub(super) fn state(
     base: &ticket_shared::stream::Base,
     head: &ticket_shared::stream::Head,
     numbers: &Numbers,
-    public_seq: u64,
     persisted: u64,
     floor: u64,
     adopted: u64,
@@ -241,11 +241,12 @@ pub(super) fn state(
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
     let mut fields = vec![
         ("seq", numbers.seq.to_string()),
-        ("pub", public_seq.to_string()),
+        ("pub", numbers.public_seq.to_string()),
         ("persisted", persisted.to_string()),
         ("floor", floor.to_string()),
         ("count", numbers.message_count.to_string()),
         ("updatedAt", numbers.updated_at.to_string()),
+        ("pubAt", numbers.public_at.to_string()),
         ("head", json(serde_json::to_string(head))),
         ("base", json(serde_json::to_string(base))),
     ];
@@ -282,6 +283,7 @@ pub(super) fn entries(
                 last: None,
                 from_status: None,
                 from_agent: None,
+                prev_public_at: None,
                 base: None,
             };
             if !internal {

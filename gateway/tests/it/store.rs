@@ -18,7 +18,11 @@ use mongodb::{
     Client, Database,
     bson::{DateTime, Document, doc, oid::ObjectId},
 };
-use ticket_gateway::store::{Edge, Store, StoreError, Unreachable};
+use ticket_gateway::{
+    access::Grant,
+    store::{Edge, Store, StoreError, Unreachable},
+    ticket::view::Which,
+};
 use ticket_shared::{config::Secret, domain::Counts, id::Id, lifecycle::Lifecycle};
 
 mod former;
@@ -97,7 +101,7 @@ async fn what_the_worker_wrote_is_read_back() {
         let ticket = id(1_700_000_000, 1);
         assert_eq!(store.ticket(ticket).await.unwrap(), None);
         assert_eq!(store.message(ticket).await.unwrap(), None);
-        assert_eq!(store.tickets(None, &[], 50).await.unwrap(), []);
+        assert_eq!(store.tickets(None, &[], 50, &Grant::TEAM).await.unwrap(), []);
         assert_eq!(store.counts(&[]).await.unwrap(), Counts::default());
         insert(&database, "tickets", [doc! {
             "_id": oid(ticket), "subject": "s", "description": "d", "status": "pending", "priority": "urgent",
@@ -112,10 +116,10 @@ async fn what_the_worker_wrote_is_read_back() {
 
         let stored = store.ticket(ticket).await.unwrap().unwrap();
         assert!(stored.numbered);
-        assert_eq!((stored.numbers.seq, stored.public_seq), (12, 11));
+        assert_eq!((stored.numbers.seq, stored.numbers.public_seq), (12, 11));
         assert_eq!(stored.base.created_at, 1_700_000_000_001);
         assert_eq!(stored.head.agent_name.as_deref(), Some("A"));
-        let listed = store.tickets(None, &[], 50).await.unwrap();
+        let listed = store.tickets(None, &[], 50, &Grant::TEAM).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].id, listed[0].message_count), (ticket, 5));
         let second = store.message(id(2, 1)).await.unwrap().unwrap();
@@ -172,13 +176,25 @@ async fn pages_of_messages_come_from_either_edge() {
                         .collect();
                     let size = limit.min(within.len());
                     let what = format!("{after:?} {before:?} {limit}");
-                    let oldest = store.messages(ticket, after, before, limit, Edge::Oldest);
+                    let oldest = store.messages(
+                        ticket,
+                        (after, before),
+                        limit,
+                        Edge::Oldest,
+                        Which::Messages,
+                    );
                     assert_eq!(
                         seqs(&oldest.await.unwrap()),
                         within[..size],
                         "oldest {what}"
                     );
-                    let newest = store.messages(ticket, after, before, limit, Edge::Newest);
+                    let newest = store.messages(
+                        ticket,
+                        (after, before),
+                        limit,
+                        Edge::Newest,
+                        Which::Messages,
+                    );
                     let expected = &within[within.len() - size..];
                     assert_eq!(seqs(&newest.await.unwrap()), expected, "newest {what}");
                 }
@@ -186,7 +202,7 @@ async fn pages_of_messages_come_from_either_edge() {
         }
         assert_eq!(
             store
-                .messages(ticket, None, None, 0, Edge::Oldest)
+                .messages(ticket, (None, None), 0, Edge::Oldest, Which::Messages)
                 .await
                 .unwrap(),
             []

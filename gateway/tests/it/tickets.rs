@@ -4,15 +4,16 @@
 use futures::future::join_all;
 use mongodb::bson::{DateTime, doc, oid::ObjectId};
 use ticket_gateway::{
+    access::{Grant, Reach},
     error::Error,
     ticket::{
-        append::{Change, Expected, Opened},
+        append::{Change, Opened},
         page::Page,
         view::{Part, Which},
     },
 };
 use ticket_shared::{
-    domain::{Agent, Status, Ticket},
+    domain::{Agent, Status, Ticket, UserType},
     id::Id,
     stream::{Actor, Base, Change as Happened, Head},
 };
@@ -42,7 +43,12 @@ fn parts(subject: &str) -> (Base, Head) {
 async fn opened(world: &World) -> Ticket {
     let (base, head) = parts("s/\"ع");
     let id = Id::fresh().unwrap();
-    match world.tickets.open(id, &base, &head, false).await.unwrap() {
+    match world
+        .tickets
+        .open(id, &base, &head, None, false)
+        .await
+        .unwrap()
+    {
         Opened::New(entry) => entry.ticket().unwrap(),
         Opened::Before(_) => panic!("a fresh id was there before"),
     }
@@ -52,6 +58,13 @@ fn omar() -> Actor {
     Actor {
         id: "a1".into(),
         name: "Omar \"O\" / عمر".into(),
+    }
+}
+
+fn as_user(id: &str) -> Grant {
+    Grant {
+        reach: Reach::Of(id.into()),
+        side: UserType::User,
     }
 }
 
@@ -73,7 +86,7 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
         );
         let (first, repeated) = world
             .tickets
-            .send(ticket.id, message(ticket.id, "مرحبا", None))
+            .send(ticket.id, message(ticket.id, "مرحبا", None), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!((first.seq, repeated), (2, false));
@@ -84,7 +97,7 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
         let assign = Change::Assign(Some(agent.clone()));
         let entry = world
             .tickets
-            .change(ticket.id, assign, &omar(), Expected::default())
+            .change(ticket.id, assign, &omar(), None, &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(
@@ -94,7 +107,7 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
         let close = Change::Status(Status::Closed);
         let entry = world
             .tickets
-            .change(ticket.id, close, &omar(), Expected::default())
+            .change(ticket.id, close, &omar(), None, &Grant::TEAM)
             .await
             .unwrap();
         let closed = entry.ticket().unwrap();
@@ -106,7 +119,7 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
         let nobody = Change::Assign(None);
         let entry = world
             .tickets
-            .change(ticket.id, nobody, &omar(), Expected::default())
+            .change(ticket.id, nobody, &omar(), None, &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(
@@ -117,7 +130,7 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
             (Some(agent), None)
         );
 
-        let now = world.tickets.ticket(ticket.id).await.unwrap();
+        let now = world.tickets.ticket(ticket.id, &Grant::TEAM).await.unwrap();
         assert_eq!(
             (
                 now.seq,
@@ -126,7 +139,10 @@ async fn every_change_takes_the_next_number_and_can_be_read_at_once() {
             ),
             (5, 1, "مرحبا")
         );
-        assert_eq!(world.tickets.list(None, 10).await.unwrap()[0].seq, 5);
+        assert_eq!(
+            world.tickets.list(None, 10, &Grant::TEAM).await.unwrap()[0].seq,
+            5
+        );
         let counts = world.tickets.counts().await.unwrap();
         assert_eq!((counts.closed, counts.total, counts.unassigned), (1, 1, 0));
         let owed = world.owed(ticket.id).await;
@@ -146,7 +162,7 @@ async fn a_repeat_is_the_first_message_however_many_come_at_once() {
         let sends = (0..8).map(|_| {
             world
                 .tickets
-                .send(ticket, message(ticket, "once", Some("c1")))
+                .send(ticket, message(ticket, "once", Some("c1")), &Grant::TEAM)
         });
         let sent: Vec<_> = join_all(sends)
             .await
@@ -167,16 +183,18 @@ async fn a_repeat_is_the_first_message_however_many_come_at_once() {
 async fn a_stale_change_is_refused_with_the_ticket_as_it_is() {
     in_world(|world| async move {
         let ticket = opened(&world).await.id;
-        let expected = |seq| Expected {
-            seq: Some(seq),
-            as_user: false,
-        };
         let changes = [Status::Pending, Status::Closed].map(|status| {
             let world = world.clone();
             async move {
                 world
                     .tickets
-                    .change(ticket, Change::Status(status), &omar(), expected(1))
+                    .change(
+                        ticket,
+                        Change::Status(status),
+                        &omar(),
+                        Some(1),
+                        &Grant::TEAM,
+                    )
                     .await
             }
         });
@@ -195,18 +213,18 @@ async fn a_stale_change_is_refused_with_the_ticket_as_it_is() {
         // A user's newest seq does not count what only agents see.
         let mut note = message(ticket, "note", None);
         note.internal = true;
-        world.tickets.send(ticket, note).await.unwrap();
-        let as_user = Expected {
-            seq: Some(2),
-            as_user: true,
-        };
-        assert!(
-            world
-                .tickets
-                .change(ticket, Change::Status(Status::Open), &omar(), as_user)
-                .await
-                .is_ok()
-        );
+        world
+            .tickets
+            .send(ticket, note, &Grant::TEAM)
+            .await
+            .unwrap();
+        let user = as_user("u1");
+        let close = Change::Status(Status::Closed);
+        let done = world
+            .tickets
+            .change(ticket, close, &omar(), Some(2), &user)
+            .await;
+        assert!(done.is_ok());
     })
     .await;
 }
@@ -217,11 +235,15 @@ async fn an_unknown_ticket_is_not_found_and_leaves_nothing() {
         let id = Id::fresh().unwrap();
         let error = world
             .tickets
-            .send(id, message(id, "x", None))
+            .send(id, message(id, "x", None), &Grant::TEAM)
             .await
             .unwrap_err();
         assert!(matches!(error, Error::TicketNotFound));
-        let error = world.tickets.messages(id, latest(1)).await.unwrap_err();
+        let error = world
+            .tickets
+            .messages(id, latest(1), &Grant::TEAM)
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::TicketNotFound));
         assert_eq!(world.state(id, "seq").await, None);
     })
@@ -235,10 +257,18 @@ async fn an_idempotency_key_opens_one_ticket_and_says_when_it_is_misused() {
         let (mut base, head) = parts("s");
         base.fingerprint = Some("said this".into());
         assert!(matches!(
-            world.tickets.open(id, &base, &head, true).await.unwrap(),
+            world
+                .tickets
+                .open(id, &base, &head, None, true)
+                .await
+                .unwrap(),
             Opened::New(_)
         ));
-        let Opened::Before(ticket) = world.tickets.open(id, &base, &head, true).await.unwrap()
+        let Opened::Before(ticket) = world
+            .tickets
+            .open(id, &base, &head, None, true)
+            .await
+            .unwrap()
         else {
             panic!()
         };
@@ -246,7 +276,7 @@ async fn an_idempotency_key_opens_one_ticket_and_says_when_it_is_misused() {
         base.fingerprint = Some("said that".into());
         let error = world
             .tickets
-            .open(id, &base, &head, true)
+            .open(id, &base, &head, None, true)
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Conflict(_, ticket) if ticket.id == id));
@@ -261,7 +291,7 @@ async fn pages_come_from_the_log_and_from_mongodb_without_a_seam() {
         for i in 402..=410 {
             let (sent, _) = world
                 .tickets
-                .send(id, message(id, &format!("m{i}"), None))
+                .send(id, message(id, &format!("m{i}"), None), &Grant::TEAM)
                 .await
                 .unwrap();
             assert_eq!(sent.seq, i);
@@ -278,6 +308,7 @@ async fn pages_come_from_the_log_and_from_mongodb_without_a_seam() {
                         before,
                         limit: 70,
                     },
+                    &Grant::TEAM,
                 )
                 .await
                 .unwrap();
@@ -297,6 +328,7 @@ async fn pages_come_from_the_log_and_from_mongodb_without_a_seam() {
                         before: None,
                         limit: 64,
                     },
+                    &Grant::TEAM,
                 )
                 .await
                 .unwrap();
@@ -310,7 +342,11 @@ async fn pages_come_from_the_log_and_from_mongodb_without_a_seam() {
             before: Some(110),
             limit: 50,
         };
-        let page = world.tickets.messages(id, between).await.unwrap();
+        let page = world
+            .tickets
+            .messages(id, between, &Grant::TEAM)
+            .await
+            .unwrap();
         assert_eq!(
             page.iter().map(|m| m.seq).collect::<Vec<_>>(),
             (91..110).collect::<Vec<_>>()
@@ -326,7 +362,7 @@ async fn a_ticket_that_left_redis_goes_on_where_it_was_and_knows_its_repeats() {
         // Seq 10 is far below what the live log begins with.
         let (first, repeated) = world
             .tickets
-            .send(id, message(id, "again", Some("c10")))
+            .send(id, message(id, "again", Some("c10")), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(
@@ -335,7 +371,7 @@ async fn a_ticket_that_left_redis_goes_on_where_it_was_and_knows_its_repeats() {
         );
         let (next, repeated) = world
             .tickets
-            .send(id, message(id, "new", Some("c-new")))
+            .send(id, message(id, "new", Some("c-new")), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!((next.seq, repeated), (352, false));
@@ -359,8 +395,12 @@ async fn a_ticket_that_left_redis_goes_on_where_it_was_and_knows_its_repeats() {
 async fn a_cold_ticket_is_read_without_being_brought_back() {
     in_world(|world| async move {
         let id = stored_ticket(&world, 3).await;
-        assert_eq!(world.tickets.ticket(id).await.unwrap().seq, 4);
-        let page = world.tickets.messages(id, latest(2)).await.unwrap();
+        assert_eq!(world.tickets.ticket(id, &Grant::TEAM).await.unwrap().seq, 4);
+        let page = world
+            .tickets
+            .messages(id, latest(2), &Grant::TEAM)
+            .await
+            .unwrap();
         assert_eq!(page.iter().map(|m| m.seq).collect::<Vec<_>>(), [3, 4]);
         assert_eq!(world.state(id, "seq").await, None);
     })
@@ -371,7 +411,7 @@ async fn a_cold_ticket_is_read_without_being_brought_back() {
 async fn tickets_of_the_former_server_are_numbered_once_by_all_who_ask() {
     in_world(|world| async move {
         let id = former_ticket(&world, 1_205).await;
-        let reads = (0..6).map(|_| world.tickets.messages(id, latest(200)));
+        let reads = (0..6).map(|_| world.tickets.messages(id, latest(200), &Grant::TEAM));
         let pages: Vec<_> = join_all(reads)
             .await
             .into_iter()
@@ -384,7 +424,7 @@ async fn tickets_of_the_former_server_are_numbered_once_by_all_who_ask() {
             before: None,
             limit: 5,
         };
-        let page = world.tickets.messages(id, old).await.unwrap();
+        let page = world.tickets.messages(id, old, &Grant::TEAM).await.unwrap();
         let shown: Vec<_> = page.iter().map(|m| (m.seq, m.content.as_str())).collect();
         assert_eq!(
             shown,
@@ -392,7 +432,7 @@ async fn tickets_of_the_former_server_are_numbered_once_by_all_who_ask() {
         );
         let (sent, _) = world
             .tickets
-            .send(id, message(id, "new", None))
+            .send(id, message(id, "new", None), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(sent.seq, 1_207);
@@ -428,7 +468,7 @@ async fn stored_ticket(world: &World, messages: i64) -> Id {
         .unwrap();
     let documents = (2..=seq).map(|seq| {
         let client_id = format!("c{seq}");
-        let message = Id::of_message(id, "u1", &client_id);
+        let message = Id::of_message(id, "user:u1", &client_id);
         doc! {
             "_id": ObjectId::from_bytes(message.bytes()), "ticketId": oid, "seq": seq, "senderId": "u1",
             "senderType": "user", "senderName": "سارة", "content": format!("m{seq}"), "internal": false,
@@ -473,4 +513,115 @@ async fn former_ticket(world: &World, messages: i64) -> Id {
         .await
         .unwrap();
     id
+}
+
+#[tokio::test]
+async fn for_a_user_nothing_happens_when_agents_write_to_each_other() {
+    in_world(|world| async move {
+        let id = opened(&world).await.id;
+        let user = as_user("u1");
+        let said = message(id, "aloud", None);
+        world.tickets.send(id, said, &user).await.unwrap();
+        let before = world.tickets.ticket(id, &user).await.unwrap();
+        // A time of its own, so that it would show.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let mut note = message(id, "note", None);
+        note.internal = true;
+        world.tickets.send(id, note, &Grant::TEAM).await.unwrap();
+        let now = world.tickets.ticket(id, &user).await.unwrap();
+        assert_eq!(now, before);
+        assert_eq!(
+            world.tickets.list(None, 9, &user).await.unwrap(),
+            std::slice::from_ref(&before)
+        );
+        let team = world.tickets.ticket(id, &Grant::TEAM).await.unwrap();
+        assert!((team.seq, team.updated_at) > (before.seq, before.updated_at));
+        let shown = world.tickets.messages(id, latest(9), &user).await.unwrap();
+        assert_eq!(shown.iter().map(|m| m.seq).collect::<Vec<_>>(), [2]);
+        let owed = world.owed(id).await;
+        let note = owed.last().unwrap();
+        assert_eq!(
+            (note.public_seq(), note.public_at()),
+            (2, before.updated_at.0)
+        );
+        // A refusal shows the ticket too.
+        let close = Change::Status(Status::Closed);
+        let stale = world
+            .tickets
+            .change(id, close, &omar(), Some(1), &user)
+            .await;
+        assert!(matches!(stale, Err(Error::Conflict(_, now)) if *now == before));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_others_tickets_nothing_is_said_and_nothing_is_changed() {
+    in_world(|world| async move {
+        let id = opened(&world).await.id;
+        let elsewhere = Grant {
+            reach: Reach::These(vec![Id::fresh().unwrap()]),
+            side: UserType::User,
+        };
+        // The second would be found by a careless search in the ticket's JSON.
+        for other in [
+            as_user("u2"),
+            as_user("u"),
+            as_user("u1\",\"userName"),
+            elsewhere,
+        ] {
+            let tickets = &world.tickets;
+            let said = tickets
+                .send(id, message(id, "psst", Some("c")), &other)
+                .await;
+            assert!(matches!(said, Err(Error::TicketNotFound)), "{other:?}");
+            let close = Change::Status(Status::Closed);
+            let closed = tickets.change(id, close, &omar(), None, &other).await;
+            assert!(matches!(closed, Err(Error::TicketNotFound)), "{other:?}");
+            assert!(matches!(
+                tickets.ticket(id, &other).await,
+                Err(Error::TicketNotFound)
+            ));
+            let read = tickets.messages(id, latest(9), &other).await;
+            assert!(matches!(read, Err(Error::TicketNotFound)));
+            assert_eq!(tickets.list(None, 9, &other).await.unwrap(), []);
+        }
+        assert_eq!(world.owed(id).await.len(), 1);
+        let this = Grant {
+            reach: Reach::These(vec![id]),
+            side: UserType::User,
+        };
+        let said = world
+            .tickets
+            .send(id, message(id, "hello", None), &this)
+            .await;
+        assert_eq!(said.unwrap().0.seq, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whose_a_cold_ticket_is_decides_before_it_is_warmed() {
+    in_world(|world| async move {
+        let id = Id::fresh().unwrap();
+        let stored = doc! {
+            "_id": ObjectId::from_bytes(id.bytes()), "subject": "s", "userId": "u1", "seq": 3_i64,
+            "publicSeq": 2_i64, "createdAt": DateTime::from_millis(1), "updatedAt": DateTime::from_millis(9),
+            "publicUpdatedAt": DateTime::from_millis(5),
+        };
+        let tickets = world.database.collection("tickets");
+        tickets.insert_one(stored).await.unwrap();
+        let other = as_user("u2");
+        let said = world.tickets.send(id, message(id, "psst", None), &other).await;
+        assert!(matches!(said, Err(Error::TicketNotFound)));
+        assert!(matches!(world.tickets.ticket(id, &other).await, Err(Error::TicketNotFound)));
+        assert_eq!(world.state(id, "seq").await, None);
+        let user = as_user("u1");
+        let listed = &world.tickets.list(None, 9, &user).await.unwrap()[0];
+        assert_eq!((listed.seq, listed.updated_at.0), (2, 5));
+        assert_eq!(*listed, world.tickets.ticket(id, &user).await.unwrap());
+        let said = world.tickets.send(id, message(id, "hello", None), &user).await;
+        assert_eq!(said.unwrap().0.seq, 4);
+    })
+    .await;
 }

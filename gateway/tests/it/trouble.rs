@@ -9,6 +9,7 @@ use fred::{
 };
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::{
+    access::Grant,
     error::Error,
     ticket::{Tickets, commit::Commit, page::Page, view::Part},
     watch::{Limits, Warning, Watch},
@@ -70,25 +71,29 @@ async fn a_full_redis_refuses_changes_at_once_and_still_serves_readers() {
         let id = stored(&world).await;
         world
             .tickets
-            .send(id, message(id, "before", None))
+            .send(id, message(id, "before", None), &Grant::TEAM)
             .await
             .unwrap();
         configure(&world, "maxmemory", "1").await;
         let error = world
             .tickets
-            .send(id, message(id, "refused", Some("c1")))
+            .send(id, message(id, "refused", Some("c1")), &Grant::TEAM)
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Overloaded(_)), "{error}");
         let body = error.body();
         assert_eq!(body.code, ErrorCode::Overloaded);
         assert!(body.retry_after_ms.is_some());
-        let page = world.tickets.messages(id, PAGE).await.unwrap();
+        let page = world
+            .tickets
+            .messages(id, PAGE, &Grant::TEAM)
+            .await
+            .unwrap();
         assert_eq!(page.last().unwrap().content, "before");
         configure(&world, "maxmemory", "0").await;
         let (sent, repeated) = world
             .tickets
-            .send(id, message(id, "after", Some("c1")))
+            .send(id, message(id, "after", Some("c1")), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(
@@ -109,18 +114,20 @@ async fn a_dead_redis_is_unavailable_in_bounded_time() {
         let id = stored(&world).await;
         world
             .tickets
-            .send(id, message(id, "before", None))
+            .send(id, message(id, "before", None), &Grant::TEAM)
             .await
             .unwrap();
         server.kill();
-        let refused = world.tickets.send(id, message(id, "refused", None));
+        let refused = world
+            .tickets
+            .send(id, message(id, "refused", None), &Grant::TEAM);
         let refused = tokio::time::timeout(Duration::from_secs(10), refused)
             .await
             .expect("an answer");
         let body = refused.unwrap_err().body();
         assert_eq!(body.code, ErrorCode::Unavailable);
         assert!(body.retry_after_ms.is_some());
-        assert!(world.tickets.list(None, 5).await.is_err());
+        assert!(world.tickets.list(None, 5, &Grant::TEAM).await.is_err());
         server.start();
         world.redis.wait_for_connect().await.unwrap();
     };
@@ -137,7 +144,7 @@ async fn a_redis_that_lost_everything_goes_on_above_mongodb_in_another_epoch() {
         let _: () = world.redis.flushall(false).await.unwrap();
         let (sent, _) = world
             .tickets
-            .send(id, message(id, "after", None))
+            .send(id, message(id, "after", None), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(sent.seq, 4);
@@ -160,7 +167,7 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
         let id = stored(&world).await;
         world
             .tickets
-            .send(id, message(id, "kept", Some("kept")))
+            .send(id, message(id, "kept", Some("kept")), &Grant::TEAM)
             .await
             .unwrap();
         let before = world.tickets.read(id, Part::NONE).await.unwrap();
@@ -169,7 +176,7 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
         command(&replica, "REPLICAOF", &["NO", "ONE"]).await;
         let (lost, _) = world
             .tickets
-            .send(id, message(id, "lost", Some("lost")))
+            .send(id, message(id, "lost", Some("lost")), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(lost.seq, 5);
@@ -183,7 +190,7 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
             None,
         );
         let (again, repeated) = on_replica
-            .send(id, message(id, "lost", Some("lost")))
+            .send(id, message(id, "lost", Some("lost")), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(
@@ -192,13 +199,13 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
             "mongodb has it, so it was sent"
         );
         let (next, _) = on_replica
-            .send(id, message(id, "next", None))
+            .send(id, message(id, "next", None), &Grant::TEAM)
             .await
             .unwrap();
         assert_eq!(next.seq, 6);
         let after = on_replica.read(id, Part::NONE).await.unwrap();
         assert_ne!(after.epoch, before.epoch);
-        let page = on_replica.messages(id, PAGE).await.unwrap();
+        let page = on_replica.messages(id, PAGE, &Grant::TEAM).await.unwrap();
         assert_eq!(
             page.iter().map(|message| message.seq).collect::<Vec<_>>(),
             [2, 3, 4, 5, 6]
@@ -236,7 +243,7 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
             );
             until(async || {
                 tickets
-                    .send(id, message(id, "first", Some("c1")))
+                    .send(id, message(id, "first", Some("c1")), &Grant::TEAM)
                     .await
                     .is_ok()
             })
@@ -245,7 +252,7 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
                 let tickets = tickets.clone();
                 async move {
                     tickets
-                        .send(id, message(id, &format!("m{i}"), None))
+                        .send(id, message(id, &format!("m{i}"), None), &Grant::TEAM)
                         .await
                         .unwrap()
                         .0
@@ -260,13 +267,17 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
             assert_eq!(state(&replica, &world, id).await, Some(newest.to_string()));
 
             second.signal("STOP");
-            let refused = tickets.send(id, message(id, "late", Some("late")));
+            let refused = tickets.send(id, message(id, "late", Some("late")), &Grant::TEAM);
             let refused = tokio::time::timeout(Duration::from_secs(20), refused)
                 .await
                 .expect("an answer");
             assert_eq!(refused.unwrap_err().body().code, ErrorCode::Unavailable);
             second.signal("CONT");
-            let again = async || tickets.send(id, message(id, "late", Some("late"))).await;
+            let again = async || {
+                tickets
+                    .send(id, message(id, "late", Some("late")), &Grant::TEAM)
+                    .await
+            };
             until(async || again().await.is_ok()).await;
             let (late, repeated) = again().await.unwrap();
             assert_eq!((late.seq, repeated), (newest + 1, true));
@@ -295,20 +306,31 @@ async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
             None,
         );
         for _ in 0..6 {
-            tickets.send(id, message(id, "m", None)).await.unwrap();
+            tickets
+                .send(id, message(id, "m", None), &Grant::TEAM)
+                .await
+                .unwrap();
         }
         until(async || watch.refuses()).await;
-        let error = tickets.send(id, message(id, "m", None)).await.unwrap_err();
+        let error = tickets
+            .send(id, message(id, "m", None), &Grant::TEAM)
+            .await
+            .unwrap_err();
         assert_eq!(error.body().code, ErrorCode::Overloaded);
         assert_eq!(
-            tickets.ticket(id).await.unwrap().seq,
+            tickets.ticket(id, &Grant::TEAM).await.unwrap().seq,
             9,
             "readers are served"
         );
         let events = world.keys.events(world.keys.partition(id));
         let _: i64 = world.redis.del(events).await.unwrap();
         until(async || !watch.refuses()).await;
-        assert!(tickets.send(id, message(id, "m", None)).await.is_ok());
+        assert!(
+            tickets
+                .send(id, message(id, "m", None), &Grant::TEAM)
+                .await
+                .is_ok()
+        );
         assert!(
             watch
                 .warnings()
@@ -373,7 +395,7 @@ async fn a_defect_is_opaque_outside() {
             .hset(world.keys.state(id), ("head", "secret words"))
             .await
             .unwrap();
-        let error = world.tickets.ticket(id).await.unwrap_err();
+        let error = world.tickets.ticket(id, &Grant::TEAM).await.unwrap_err();
         assert!(!format!("{error}").contains("secret"), "{error}");
         let body = error.body();
         assert_eq!(body.code, ErrorCode::Internal);

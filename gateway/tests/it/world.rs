@@ -130,7 +130,7 @@ impl World {
 pub(crate) fn message(ticket: Id, content: &str, client_id: Option<&str>) -> NewMessage {
     let id = client_id.map_or_else(
         || Id::fresh().unwrap(),
-        |client_id| Id::of_message(ticket, "u1", client_id),
+        |client_id| Id::of_message(ticket, "user:u1", client_id),
     );
     NewMessage {
         id,

@@ -10,7 +10,8 @@ use crate::{domain::limits, id::Id};
 mod events;
 
 pub use events::{
-    AssignAgent, JoinTicket, LeaveTicket, NewTicket, SendMessage, StatusChange, Typing,
+    AssignAgent, JoinTicket, LeaveTicket, NewTicket, RefreshToken, Revoke, SendMessage,
+    StatusChange, Typing,
 };
 
 /// A field that is not as the contract wants it.

@@ -7,6 +7,7 @@ use crate::{
     domain::{Message, Person, Status, Ticket},
     id::Id,
     stream::LeftReason,
+    time::Time,
 };
 
 /// `message_received`
@@ -106,6 +107,14 @@ pub struct UserLeft {
 pub struct TicketCreated {
     /// The new ticket.
     pub ticket: Ticket,
+}
+
+/// `token_expiring`
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenExpiring {
+    /// When.
+    pub expires_at: Time,
 }
 
 /// `exception`

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::NewMessage;
+use super::{Actor, NewMessage};
 use crate::{
     domain::{Agent, LastMessage, Priority, Status, Ticket, UserType, limits},
     id::Id,
@@ -25,6 +25,16 @@ pub struct Base {
     /// What the creating request said, hashed: a reused `Idempotency-Key` with another body is seen by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+}
+
+impl Base {
+    /// Whose ticket it is, where that is known.
+    pub fn user(&self) -> Option<Actor> {
+        self.user_id.clone().map(|id| Actor {
+            name: self.user_name.clone().unwrap_or_default(),
+            id,
+        })
+    }
 }
 
 /// What changes, but not with every message.
@@ -113,12 +123,31 @@ impl From<Last> for LastMessage {
 pub struct Numbers {
     /// The newest entry.
     pub seq: u64,
+    /// The newest entry that a user may see.
+    pub public_seq: u64,
     /// Public messages.
     pub message_count: u64,
     /// The newest of them.
     pub last: Option<Last>,
     /// When the newest entry was accepted, in ms since 1970.
     pub updated_at: i64,
+    /// When the newest entry was accepted that a user may see.
+    pub public_at: i64,
+}
+
+impl Numbers {
+    /// As one side of the ticket sees them: for a user nothing happens when agents write to each other.
+    #[must_use]
+    pub fn seen_by(&self, side: UserType) -> Self {
+        match side {
+            UserType::Agent => self.clone(),
+            UserType::User => Self {
+                seq: self.public_seq,
+                updated_at: self.public_at,
+                ..self.clone()
+            },
+        }
+    }
 }
 
 /// Puts a ticket together from its parts.

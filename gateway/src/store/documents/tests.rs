@@ -31,7 +31,8 @@ fn a_ticket_of_the_worker_is_read_in_full() {
         "assignedAgent": { "agentId": "a1", "agentName": "A" },
         "seq": 9_i64, "publicSeq": 8_i64, "messageCount": 3_i64,
         "lastMessage": { "content": "hi", "senderName": "U", "senderType": "agent", "createdAt": at },
-        "createdAt": at, "updatedAt": at, "closedAt": at, "fingerprint": "f",
+        "createdAt": at, "updatedAt": at, "publicUpdatedAt": DateTime::from_millis(1_700_000_000_023),
+        "closedAt": at, "fingerprint": "f",
     });
     let ms = 1_700_000_000_123;
     assert_eq!(
@@ -63,8 +64,9 @@ fn a_ticket_of_the_worker_is_read_in_full() {
                     at: ms,
                 }),
                 updated_at: ms,
+                public_seq: 8,
+                public_at: ms - 100,
             },
-            public_seq: 8,
             numbered: true,
         }
     );
@@ -83,7 +85,7 @@ fn a_ticket_of_the_former_server_gets_what_it_lacks() {
     assert_eq!(stored.base.created_at, 1_700_000_000_000);
     assert_eq!(stored.numbers.updated_at, 1_700_000_000_000);
     assert!(!stored.numbered);
-    assert_eq!((stored.numbers.seq, stored.public_seq), (0, 0));
+    assert_eq!((stored.numbers.seq, stored.numbers.public_seq), (0, 0));
 }
 
 #[test]
@@ -199,11 +201,15 @@ fn a_document_that_nobody_could_address_is_no_document() {
         "not hexadecimal".into(),
         doc! {}.into(),
     ] {
-        assert_eq!(listed(&raw(&doc! { "_id": id.clone() })), None, "{id}");
+        assert_eq!(
+            listed(&raw(&doc! { "_id": id.clone() }), UserType::Agent),
+            None,
+            "{id}"
+        );
         let found = message(Id::from_bytes([7; 12]), &raw(&doc! { "_id": id }));
         assert_eq!(found, None);
     }
-    assert_eq!(listed(&raw(&doc! {})), None);
+    assert_eq!(listed(&raw(&doc! {}), UserType::Agent), None);
     assert_eq!(
         ticket_of(&raw(&doc! { "ticketId": oid().to_hex() })),
         ticket_of(&raw(&doc! { "ticketId": oid() }))
@@ -221,7 +227,7 @@ fn bytes_that_are_no_bson_are_absent_fields() {
         .unwrap();
     bytes[at - 1] = 0x66;
     let broken = RawDocumentBuf::from_bytes(bytes).unwrap();
-    let ticket = listed(&broken).unwrap();
+    let ticket = listed(&broken, UserType::Agent).unwrap();
     assert_eq!(
         (ticket.subject.as_str(), ticket.status),
         ("s", Status::Open)

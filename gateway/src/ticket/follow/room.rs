@@ -28,7 +28,7 @@ mod catch_up;
 mod emit;
 mod join;
 
-pub use emit::{TYPING, changed, side_room};
+pub use emit::{TYPING, changed, rooms_of, side_room};
 
 use super::{Command, Follower, Shared};
 use crate::{
@@ -253,7 +253,7 @@ impl Room {
         if let Some(member) = self.members.remove(&socket.id.to_string()) {
             let lease = member.lease;
             let left = if on_purpose {
-                socket.leave(emit::rooms_of(self.ticket, &lease.person));
+                socket.leave(rooms_of(self.ticket, &lease.person));
                 self.shared.presence.leave(self.ticket, &lease).await
             } else {
                 self.sweep_at = Some(Instant::now() + GRACE + Duration::from_millis(50));

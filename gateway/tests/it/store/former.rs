@@ -1,7 +1,11 @@
 //! What the former server wrote, and what people put into a database by hand.
 
 use mongodb::bson::{Bson, Document, doc};
-use ticket_gateway::store::{Edge, Store};
+use ticket_gateway::{
+    access::Grant,
+    store::{Edge, Store},
+    ticket::view::Which,
+};
 use ticket_shared::{
     domain::{Counts, Ticket},
     id::Id,
@@ -38,7 +42,10 @@ async fn pages(store: &Store, excluding: &[Id], limit: usize) -> Vec<Ticket> {
     let mut tickets: Vec<Ticket> = Vec::new();
     loop {
         let after = tickets.last().map(|last| (last.created_at.0, last.id));
-        let page = store.tickets(after, excluding, limit).await.unwrap();
+        let page = store
+            .tickets(after, excluding, limit, &Grant::TEAM)
+            .await
+            .unwrap();
         if page.is_empty() {
             return tickets;
         }
@@ -60,7 +67,7 @@ async fn tickets_of_the_former_server_are_listed_once_and_in_order() {
         ];
         insert(&database, "tickets", lost).await;
 
-        let whole = store.tickets(None, &[], 100).await.unwrap();
+        let whole = store.tickets(None, &[], 100, &Grant::TEAM).await.unwrap();
         assert_eq!(whole.len(), expected);
         assert!(whole.is_sorted_by_key(|ticket| std::cmp::Reverse((ticket.created_at, ticket.id))));
         assert_eq!(whole[1].id, id(600, 7));
@@ -93,7 +100,11 @@ async fn counts_agree_with_what_is_listed() {
         let hidden = [id(500, 6), id(600, 7), id(7, 25)];
         for excluding in [&hidden[..], &[]] {
             let mut counts = Counts::default();
-            for ticket in store.tickets(None, excluding, 100).await.unwrap() {
+            for ticket in store
+                .tickets(None, excluding, 100, &Grant::TEAM)
+                .await
+                .unwrap()
+            {
                 counts.add(ticket.status, ticket.assigned_agent.is_some(), 1);
             }
             assert_eq!(store.counts(excluding).await.unwrap(), counts);
@@ -146,7 +157,7 @@ async fn messages_of_the_former_server_keep_their_rank() {
         assert_eq!(read(None).await, expected);
         assert_eq!(
             store
-                .messages(ticket, None, None, 50, Edge::Oldest)
+                .messages(ticket, (None, None), 50, Edge::Oldest, Which::Messages)
                 .await
                 .unwrap(),
             []
@@ -164,7 +175,7 @@ async fn messages_of_the_former_server_keep_their_rank() {
         insert(&database, "messages", [message(ticket, 6, Some("c"))]).await;
         assert_eq!(read(Some(5)).await, expected);
         let numbered = store
-            .messages(ticket, None, None, 50, Edge::Newest)
+            .messages(ticket, (None, None), 50, Edge::Newest, Which::Messages)
             .await
             .unwrap();
         assert_eq!(seqs(&numbered), [3, 4, 6]);

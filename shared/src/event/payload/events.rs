@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Fields, Invalid};
 use crate::{
+    config::Secret,
     domain::{Agent, Priority, Status, UserType, limits},
     id::Id,
 };
@@ -189,6 +190,48 @@ impl TryFrom<Value> for AssignAgent {
             assigned_by_name: fields.text("assignedByName", limits::NAME)?,
             expected_seq: fields.optional_number("expectedSeq")?,
         })
+    }
+}
+
+/// `refresh_token`
+#[derive(Clone)]
+pub struct RefreshToken {
+    /// The new token.
+    pub token: Secret,
+}
+
+impl TryFrom<Value> for RefreshToken {
+    type Error = Invalid;
+    fn try_from(payload: Value) -> Result<Self, Invalid> {
+        let token = Fields::of(payload)?.text("token", limits::TOKEN)?;
+        Ok(Self {
+            token: Secret::new(token),
+        })
+    }
+}
+
+/// The body of `POST /admin/revoke`: whose tokens, or which one, hold no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoke {
+    /// All that this person has got so far.
+    Of(String),
+    /// The one of this id (`jti`).
+    Token(String),
+}
+
+impl TryFrom<Value> for Revoke {
+    type Error = Invalid;
+    fn try_from(payload: Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::of(payload)?;
+        match (
+            fields.optional_text("sub", limits::ID)?,
+            fields.optional_text("jti", limits::ID)?,
+        ) {
+            (Some(person), None) => Ok(Self::Of(person)),
+            (None, Some(token)) => Ok(Self::Token(token)),
+            (None, None) => Err(Invalid::new("sub", "is required (or jti)")),
+            (Some(_), Some(_)) => Err(Invalid::new("jti", "must not stand beside sub")),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn person_room(ticket: Id, person_key: &str) -> String {
 }
 
 /// The rooms that a socket of this person is in.
-pub(super) fn rooms_of(ticket: Id, person: &Person) -> Vec<String> {
+pub fn rooms_of(ticket: Id, person: &Person) -> Vec<String> {
     vec![
         side_room(ticket, person.user_type),
         person_room(ticket, &person.key()),

@@ -2,7 +2,7 @@
 
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
-    domain::{Message, Person, UserType},
+    domain::{Message, Person},
     event::{ErrorCode, Joined},
 };
 use tokio::time::Instant;
@@ -12,7 +12,10 @@ use crate::{
     adapter::Adapter,
     error::Error,
     presence::Lease,
-    ticket::view::{Part, View, Which},
+    ticket::{
+        page::visible_to,
+        view::{Part, View, Which},
+    },
 };
 
 /// How many messages a join answers with.
@@ -49,11 +52,7 @@ impl Room {
         person: Person,
         since: Option<(u64, Option<String>)>,
     ) -> Result<Option<Joined>, Error> {
-        let which = if person.user_type == UserType::Agent {
-            Which::Messages
-        } else {
-            Which::Public
-        };
+        let which = visible_to(person.user_type);
         let sid = socket.id.to_string();
         let lease = Lease {
             socket: sid.clone(),
@@ -86,7 +85,7 @@ impl Room {
             return Ok(None);
         }
         socket.join(emit::rooms_of(self.ticket, &lease.person));
-        let user = lease.person.user_type == UserType::User;
+        let side = lease.person.user_type;
         self.members.insert(
             sid,
             Member {
@@ -94,18 +93,12 @@ impl Room {
                 lease,
             },
         );
-        let mut ticket = view.ticket(self.ticket);
-        let seq = if user {
-            view.public_seq
-        } else {
-            view.numbers.seq
-        };
-        ticket.seq = seq;
+        let ticket = view.ticket(self.ticket, side);
         Ok(Some(Joined {
+            seq: ticket.seq,
             ticket,
             messages,
             participants,
-            seq,
             epoch: view.epoch,
             recovered,
         }))
