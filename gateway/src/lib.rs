@@ -4,11 +4,12 @@
 //! It keeps nothing that matters: any gateway can serve any client, and a killed one loses no accepted change.
 
 pub mod adapter;
+pub mod admission;
 pub mod app;
 pub mod config;
 pub mod error;
 pub mod metrics;
-mod net;
+pub mod net;
 pub mod presence;
 pub mod queue;
 pub mod rest;
@@ -75,8 +76,9 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(layer)
         .layer(gate)
         .layer(rest::cors(&app));
-    net::serve("http", public, routes, &life);
-    net::serve("ops http", ops, rest::ops_routes(&app), &life);
+    let door = |listener, spare| net::Door::new(listener, &app.descriptors, spare);
+    net::serve("http", door(public, false), routes, &life);
+    net::serve("ops http", door(ops, true), rest::ops_routes(&app), &life);
     let stopped = life.until_stopped().await;
     app.drain(config.drain()).await;
     life.shutdown(GRACE).await;

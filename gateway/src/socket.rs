@@ -3,10 +3,10 @@
 //! The server library starts handlers side by side, so events of one socket would overtake each other. Here
 //! its read loop only puts them into the socket's own queue, which is bounded, and one task takes them out.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use socketioxide::{extract::SocketRef, handler::ConnectHandler};
+use socketioxide::{TransportType, extract::SocketRef, handler::ConnectHandler};
 use ticket_shared::{
     event::{Changed, ErrorCode, client},
     id::Id,
@@ -27,12 +27,18 @@ pub use typing::Throttle;
 
 use crate::{
     adapter::Adapter,
+    admission::Client,
     app::App,
     error::Error,
+    net::Peer,
     queue,
     ticket::append::{Change, Expected},
 };
 use inbound::{Call, Enqueued, Inbound, Item};
+
+/// How long an event may wait behind others, while those fail. Each of them is given the time that its own work may
+/// take; without this, whoever sent many would wait for the sum.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Begins to take connections.
 ///
@@ -59,13 +65,24 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
 /// the handlers. Whom to refuse was decided when the HTTP request came: a client that is refused here does not
 /// try again by itself.
 fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
-    let (connection, mut items) = Connection::new();
+    let sid = socket.id.to_string();
+    let line = app.admission.line(sid.clone());
+    let request = &socket.req_parts().extensions;
+    // A client that polls first gets its connection when it upgrades.
+    if socket.transport_type() == TransportType::Websocket
+        && let Some(peer) = request.get::<Peer>()
+    {
+        line.over(&peer.wire);
+    }
+    let client = request.get::<Client>().copied();
+    let (connection, mut items) = Connection::new(&app.admission, client, line);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
-    let metrics = app.metrics.clone();
+    let (metrics, admission) = (app.metrics.clone(), Arc::clone(&app.admission));
     socket.on_disconnect(move |socket: SocketRef<Adapter>| {
         metrics.sockets.dec();
+        admission.gone(&sid);
         closing.close(socket);
         std::future::ready(())
     });
@@ -73,6 +90,8 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
     socket.on_fallback(|_: Enqueued| std::future::ready(()));
     let life = app.life.clone();
     life.spawn(async move {
+        // Whether the last event could not be handled for want of Redis or MongoDB.
+        let mut failing = false;
         loop {
             // What came before the stop is handled still.
             let item = tokio::select! {
@@ -84,7 +103,12 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
             match item {
                 Item::Event(inbound) => {
                     connection.taken(inbound.bytes);
-                    handle(Arc::clone(&app), Arc::clone(&connection), inbound).await;
+                    if failing && inbound.arrived.elapsed() > PATIENCE {
+                        inbound.reply.send::<()>(Err(late()));
+                        continue;
+                    }
+                    let outcome = handle(Arc::clone(&app), Arc::clone(&connection), inbound).await;
+                    failing = outcome == Some(ErrorCode::Unavailable);
                 }
                 Item::Closed(socket) => {
                     return leave_ticket::disconnected(&app, &connection, &socket).await;
@@ -95,7 +119,7 @@ fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
 }
 
 /// Handles one event and answers it, whatever happens.
-async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
+async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) -> Option<ErrorCode> {
     let Inbound {
         event,
         payload,
@@ -135,6 +159,15 @@ async fn handle(app: Arc<App>, connection: Arc<Connection>, inbound: Inbound) {
         Err(_) => spare.send::<()>(Err(Error::Internal("the handler panicked".into()))),
     };
     metrics.event(&name, outcome.map_or("ok", ErrorCode::as_str));
+    outcome
+}
+
+/// What an event is answered that waited behind others which failed.
+fn late() -> Error {
+    Error::Unavailable {
+        part: "the store",
+        reason: "waited behind events that failed".into(),
+    }
 }
 
 /// Changes a ticket, for the events that do.

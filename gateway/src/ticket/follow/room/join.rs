@@ -1,5 +1,7 @@
 //! How a socket gets in: what it is answered fits what comes after.
 
+use std::sync::Arc;
+
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
     domain::{Message, Person, UserType},
@@ -12,6 +14,7 @@ use crate::{
     adapter::Adapter,
     error::Error,
     presence::Lease,
+    socket::Connection,
     ticket::view::{Part, View, Which},
 };
 
@@ -92,6 +95,10 @@ impl Room {
             Member {
                 socket: socket.clone(),
                 lease,
+                line: socket
+                    .extensions
+                    .get::<Arc<Connection>>()
+                    .map(|connection| Arc::clone(connection.line())),
             },
         );
         let mut ticket = view.ticket(self.ticket);
