@@ -226,7 +226,9 @@ impl Admission {
     /// Cuts off everybody who is still here.
     pub(crate) fn cut_all(&self) {
         let lines: Vec<_> = self.lines().values().cloned().collect();
-        lines.iter().for_each(|line| line.close());
+        for line in lines {
+            line.close();
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {

@@ -66,16 +66,16 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
 /// try again by itself.
 fn admit(app: Arc<App>, socket: &SocketRef<Adapter>) {
     let sid = socket.id.to_string();
-    let line = app.admission.line(sid.clone());
+    let way_out = app.admission.line(sid.clone());
     let request = &socket.req_parts().extensions;
     // A client that polls first gets its connection when it upgrades.
     if socket.transport_type() == TransportType::Websocket
         && let Some(peer) = request.get::<Peer>()
     {
-        line.over(&peer.wire);
+        way_out.over(&peer.wire);
     }
     let client = request.get::<Client>().copied();
-    let (connection, mut items) = Connection::new(&app.admission, client, line);
+    let (connection, mut items) = Connection::new(&app.admission, client, way_out);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);

@@ -56,7 +56,7 @@ impl Limits {
         given
             .filter(|each| !each.is_empty())
             .map(|each| {
-                each.parse().map_err(|_| {
+                each.parse().map_err(|()| {
                     BadSetting::new(
                         "TRUSTED_PROXIES",
                         "must be addresses or networks such as 10.0.0.0/8, separated by commas",

@@ -315,7 +315,12 @@ impl Reply {
             if let Some(line) = line {
                 line.put(size(&exception));
             }
-            fitted(self.socket.emit(server::EXCEPTION, &exception).err())
+            fitted(
+                self.socket
+                    .emit(server::EXCEPTION, &exception)
+                    .err()
+                    .as_ref(),
+            )
         };
         (sent, code)
     }
@@ -332,12 +337,12 @@ impl Reply {
         let mut none = Packet::Bytes(bytes::Bytes::new());
         let Ok(ack) =
             AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
-        fitted(ack.send(answer).err())
+        fitted(ack.send(answer).err().as_ref())
     }
 }
 
 /// Whether it was sent, or the client is gone anyway.
-fn fitted(error: Option<SendError>) -> bool {
+fn fitted(error: Option<&SendError>) -> bool {
     let full = matches!(
         error,
         Some(SendError::Socket(SocketError::InternalChannelFull))
