@@ -25,10 +25,12 @@ use ticket_shared::{
 
 use crate::{
     adapter::{Adapter, DriverMetrics, FredDriver},
+    admission::{self, Admission},
     auth::{AuthMode, Revocations, Verifier},
     config::{Config, Durability},
     identify::Identify,
     metrics::Metrics,
+    net::Descriptors,
     presence::Presence,
     socket::Throttle,
     store::Store,
@@ -42,8 +44,9 @@ use crate::{
 
 /// How long MongoDB may take before a reader is told that it can't be reached.
 const STORE_DEADLINE: Duration = Duration::from_secs(3);
-/// How many packets may wait for one socket.
-const SEND_BUFFER: usize = 1_024;
+
+/// How long clients may take to read that the server closes their connection.
+const GOOD_BYE: Duration = Duration::from_millis(500);
 
 /// One gateway.
 pub struct App {
@@ -65,6 +68,10 @@ pub struct App {
     pub watch: Watch,
     /// The tasks.
     pub life: Lifecycle,
+    /// What clients may take.
+    pub admission: Arc<Admission>,
+    /// Whether connections can be accepted.
+    pub descriptors: Arc<Descriptors>,
     registry: Registry,
     driver: FredDriver,
     started: Instant,
@@ -112,7 +119,7 @@ impl App {
             .with_request_timeout(Duration::from_secs(2))
             .with_stream_buffer(16_384);
         let (layer, io) = SocketIo::builder()
-            .max_buffer_size(SEND_BUFFER)
+            .max_buffer_size(admission::PACKETS)
             // What is beyond these ends the connection; up to twice the limit is answered `payload_too_large`.
             .max_payload(2 * limits::FRAME as u64)
             .ws_max_message_size(2 * limits::FRAME)
@@ -166,6 +173,8 @@ impl App {
             identify,
             typing: Throttle::default(),
             origins: config.origins()?,
+            admission: Arc::new(Admission::new(config.limits.clone(), metrics.clone())?),
+            descriptors: Arc::default(),
             metrics,
             watch,
             life,
@@ -191,6 +200,7 @@ impl App {
     /// not count: what is warm is served without it.
     pub fn ready(&self) -> bool {
         !self.draining()
+            && !self.descriptors.exhausted()
             && self.follower.hears()
             && self.driver.subscribed()
             && self.identify.ready()
@@ -237,12 +247,13 @@ impl App {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.follower.release().await;
-        // A client that does not read would hold it for ever.
-        if tokio::time::timeout(Duration::from_secs(3), self.io.close())
+        // A client that does not read would hold it for ever: whoever does not take the good-bye is cut off.
+        if tokio::time::timeout(GOOD_BYE, self.io.close())
             .await
             .is_err()
         {
-            tracing::warn!("some connections did not close");
+            tracing::info!("some clients did not take the good-bye");
         }
+        self.admission.cut_all();
     }
 }

@@ -6,7 +6,10 @@ use axum::http::HeaderValue;
 use clap::{Parser, Subcommand, ValueEnum};
 use ticket_shared::config::{BadSetting, Common};
 
-use crate::auth::{AuthSettings, TokenArgs};
+use crate::{
+    admission::Limits,
+    auth::{AuthSettings, TokenArgs},
+};
 
 /// Terminates Socket.IO connections of ticket clients and serves REST.
 #[derive(Parser, Clone, Debug)]
@@ -59,6 +62,12 @@ pub struct Config {
     /// For how many milliseconds clients are sent away before a planned stop
     #[arg(long, env = "DRAIN_MS", default_value_t = 3_000)]
     pub drain_ms: u64,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would replace the help text of the whole command"
+    )]
+    pub limits: Limits,
 }
 
 /// Subcommands.
@@ -88,6 +97,7 @@ impl Config {
         self.common.resolve()?;
         self.auth.resolve()?;
         self.origins()?;
+        self.limits.proxies()?;
         crate::store::check_uri(&self.common.mongo_uri)?;
         let url = self.common.redis_url.expose();
         if self.durability == Durability::Replica && url.contains("-cluster://") {

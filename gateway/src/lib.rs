@@ -5,13 +5,14 @@
 
 pub mod access;
 pub mod adapter;
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod error;
 pub mod identify;
 pub mod metrics;
-mod net;
+pub mod net;
 pub mod presence;
 pub mod queue;
 pub mod rest;
@@ -81,8 +82,9 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(layer)
         .layer(gate)
         .layer(rest::cors(&app));
-    net::serve("http", public, routes, &life);
-    net::serve("ops http", ops, rest::ops_routes(&app), &life);
+    let door = |listener, spare| net::Door::new(listener, &app.descriptors, spare);
+    net::serve("http", door(public, false), routes, &life);
+    net::serve("ops http", door(ops, true), rest::ops_routes(&app), &life);
     let stopped = life.until_stopped().await;
     app.drain(config.drain()).await;
     life.shutdown(GRACE).await;

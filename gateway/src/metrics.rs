@@ -24,7 +24,21 @@ pub struct Metrics {
     pub lagged: Counter,
     /// Deliveries that did not fit into a socket's send buffer.
     pub undelivered: Counter,
+    /// Connections closed because their clients did not read.
+    pub slow: Counter,
     events: Family<EventLabels, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    rate_limited: Family<ScopeLabel, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ScopeLabel {
+    scope: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -72,6 +86,31 @@ impl Metrics {
             "Events of clients, by outcome",
             self.events.clone(),
         );
+        registry.register(
+            "slow_closed",
+            "Connections closed because their clients did not read",
+            self.slow.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections not admitted, by reason",
+            self.refused.clone(),
+        );
+        registry.register(
+            "rate_limited",
+            "Events and requests refused for coming too fast, by what they were counted for",
+            self.rate_limited.clone(),
+        );
+    }
+
+    /// Counts a connection that was not admitted.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts an event or a request that came too fast.
+    pub fn rate_limited(&self, scope: &'static str) {
+        self.rate_limited.get_or_create(&ScopeLabel { scope }).inc();
     }
 
     /// Counts one event. Names that are not of the contract are counted together: clients choose them.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -14,10 +14,14 @@ use ticket_shared::id::Id;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 mod admin;
+mod gate;
+mod hardened;
 mod health;
 mod input;
 mod messages;
 mod tickets;
+
+pub use gate::gate;
 
 use crate::{
     app::App,
@@ -56,25 +60,6 @@ pub fn ops_routes(app: &Arc<App>) -> Router {
     around(routes)
 }
 
-/// Decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the client's own
-/// back-off try again; one that is refused later, by the namespace, gives up.
-pub async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with("/socket.io") {
-        return next.run(request).await;
-    }
-    // Browsers do not apply CORS to websockets. Clients that are no browsers send no origin.
-    let origin = request.headers().get(header::ORIGIN);
-    if origin.is_some_and(|origin| !app.origins.contains(origin)) {
-        tracing::info!("connection from a foreign origin refused");
-        return Error::Forbidden("the origin is not allowed").into_response();
-    }
-    let begins = !request.uri().query().unwrap_or_default().contains("sid=");
-    if begins && app.draining() {
-        return Error::Overloaded("this server is about to stop").into_response();
-    }
-    next.run(request).await
-}
-
 /// Lets browsers of the allowed origins in.
 pub fn cors(app: &App) -> CorsLayer {
     CorsLayer::new()
@@ -100,6 +85,7 @@ fn around(routes: Router) -> Router {
         ))
         .layer(middleware::from_fn(bounded))
         .layer(middleware::from_fn(identify))
+        .layer(middleware::from_fn(hardened::headers))
 }
 
 /// Gives every request an id, or keeps the caller's where it is a plain one; logs refer to it.

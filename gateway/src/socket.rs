@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::FutureExt;
 use serde_json::Value;
 use socketioxide::{
+    TransportType,
     extract::{SocketRef, TryData},
     handler::ConnectHandler,
 };
@@ -34,9 +35,11 @@ pub use typing::Throttle;
 use crate::{
     access::{Caller, Grant},
     adapter::Adapter,
+    admission::Client,
     app::App,
     error::Error,
     identify::{Identify, bearer, claims_of},
+    net::Peer,
     queue,
     ticket::append::Change,
 };
@@ -47,6 +50,10 @@ use session::Session;
 /// a connection may take to be let in.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRIES: usize = 12;
+
+/// How long an event may wait behind others, while those fail. Each of them is given the time that its own work may
+/// take; without this, whoever sent many would wait for the sum.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Begins to take connections.
 ///
@@ -111,13 +118,24 @@ impl fmt::Display for Refused {
 /// Sets a connection up before its client is told that it is connected: what the client sends at once must find
 /// the handlers.
 fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
-    let (connection, mut items) = Connection::new(caller);
+    let sid = socket.id.to_string();
+    let way_out = app.admission.line(sid.clone());
+    let request = &socket.req_parts().extensions;
+    // A client that polls first gets its connection when it upgrades.
+    if socket.transport_type() == TransportType::Websocket
+        && let Some(peer) = request.get::<Peer>()
+    {
+        way_out.over(&peer.wire);
+    }
+    let client = request.get::<Client>().copied();
+    let (connection, mut items) = Connection::new(&app.admission, client, way_out, caller);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
-    let metrics = app.metrics.clone();
+    let (metrics, admission) = (app.metrics.clone(), Arc::clone(&app.admission));
     socket.on_disconnect(move |socket: SocketRef<Adapter>| {
         metrics.sockets.dec();
+        admission.gone(&sid);
         closing.close(socket);
         std::future::ready(())
     });
@@ -126,6 +144,8 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
     let (life, socket) = (app.life.clone(), socket.clone());
     life.spawn(async move {
         let mut session = Session::new();
+        // Whether the last event could not be handled for want of Redis or MongoDB.
+        let mut failing = false;
         loop {
             let call = Call {
                 app: Arc::clone(&app),
@@ -147,7 +167,12 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
             match item {
                 Item::Event(inbound) => {
                     connection.taken(inbound.bytes);
-                    handle(call, inbound).await;
+                    if failing && inbound.arrived.elapsed() > PATIENCE {
+                        inbound.reply.send::<()>(Err(late()));
+                        continue;
+                    }
+                    let outcome = handle(call, inbound).await;
+                    failing = outcome == Some(ErrorCode::Unavailable);
                 }
                 Item::Closed(socket) => {
                     return leave_ticket::disconnected(&app, &connection, &socket).await;
@@ -180,7 +205,7 @@ pub async fn end_revoked(app: Arc<App>) {
 }
 
 /// Handles one event and answers it, whatever happens.
-async fn handle(call: Call, inbound: Inbound) {
+async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
     let Inbound {
         event,
         payload,
@@ -222,6 +247,15 @@ async fn handle(call: Call, inbound: Inbound) {
         Err(_) => spare.send::<()>(Err(Error::Internal("the handler panicked".into()))),
     };
     metrics.event(&name, outcome.map_or("ok", ErrorCode::as_str));
+    outcome
+}
+
+/// What an event is answered that waited behind others which failed.
+fn late() -> Error {
+    Error::Unavailable {
+        part: "the store",
+        reason: "waited behind events that failed".into(),
+    }
 }
 
 /// Changes a ticket, for the events that do.

@@ -45,6 +45,17 @@ impl World {
             .env("PORT", &address.port())
             .env("OPS_PORT", &ops.port())
             .env("DRAIN_MS", "2000");
+        // The load comes from one address, and each of its clients stands for many.
+        for limit in [
+            "CONNECT_RATE",
+            "CONNECT_RATE_ADDRESS",
+            "MAX_CONNECTIONS_ADDRESS",
+            "EVENT_RATE",
+            "IDENTITY_RATE",
+            "ADDRESS_RATE",
+        ] {
+            process = process.env(limit, &0);
+        }
         for (setting, value) in &shape.gateway_env {
             process = process.env(setting, value);
         }

@@ -36,7 +36,9 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
-        app.identify.caller(bearer(&parts.headers)).await
+        let caller = app.identify.caller(bearer(&parts.headers)).await?;
+        app.admission.caller(&caller)?;
+        Ok(caller)
     }
 }
 

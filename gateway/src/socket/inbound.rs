@@ -7,11 +7,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use serde::Serialize;
 use serde_json::Value;
 use socketioxide::{
+    SendError, SocketError,
     extract::{AckSender, SocketRef},
     handler::{FromMessageParts, Value as Packet},
     socket::Socket,
@@ -23,11 +25,15 @@ use ticket_shared::{
 };
 use tokio::sync::mpsc;
 
-use crate::{access::Caller, adapter::Adapter, app::App, error::Error};
+use crate::{
+    access::Caller,
+    adapter::Adapter,
+    admission::{Admission, Client, Line, Meter, size},
+    app::App,
+    error::Error,
+};
 
-/// How many events of one socket may wait.
-const QUEUE_EVENTS: usize = 4_096;
-/// How many bytes of them.
+/// How many bytes of one socket's events may wait.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// The longest event name that is repeated in an answer.
 const NAME: usize = 64;
@@ -49,6 +55,10 @@ pub struct Connection {
     bytes: AtomicUsize,
     joined: Mutex<HashMap<Id, Person>>,
     caller: Mutex<Caller>,
+    admission: Arc<Admission>,
+    client: Option<Client>,
+    meter: Mutex<Meter>,
+    line: Arc<Line>,
 }
 
 /// One thing in a socket's queue.
@@ -60,7 +70,12 @@ pub(super) enum Item {
 
 impl Connection {
     /// A connection, and the end of its queue.
-    pub(super) fn new(caller: Caller) -> (Self, mpsc::UnboundedReceiver<Item>) {
+    pub(super) fn new(
+        admission: &Arc<Admission>,
+        client: Option<Client>,
+        line: Arc<Line>,
+        caller: Caller,
+    ) -> (Self, mpsc::UnboundedReceiver<Item>) {
         // Bounded by the two counters instead of the channel, so that the end of the connection always fits.
         let (queue, items) = mpsc::unbounded_channel();
         let zero = AtomicUsize::default;
@@ -71,6 +86,10 @@ impl Connection {
                 bytes: zero(),
                 joined: Mutex::default(),
                 caller: Mutex::new(caller),
+                admission: Arc::clone(admission),
+                client,
+                meter: Mutex::default(),
+                line,
             },
             items,
         )
@@ -94,6 +113,27 @@ impl Connection {
         *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
     }
 
+    /// The way out to the client.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Counts an event. Who goes on for long after being told is cut off.
+    fn admit(&self) -> Result<(), Error> {
+        let counted = {
+            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            meter.event(&self.admission, self.client)
+        };
+        counted.map_err(|refused| {
+            if refused.abuse {
+                tracing::warn!("connection of a client that floods closed");
+                self.line.close();
+            }
+            refused.error
+        })?;
+        self.admission.caller(&self.caller())
+    }
+
     /// An event was taken out of the queue.
     pub(super) fn taken(&self, bytes: usize) {
         self.events.fetch_sub(1, Ordering::AcqRel);
@@ -111,7 +151,8 @@ impl Connection {
         let bytes = inbound.bytes;
         let events = self.events.fetch_add(1, Ordering::AcqRel);
         let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let full = events >= QUEUE_EVENTS || waiting + bytes > QUEUE_BYTES;
+        let full =
+            events >= self.admission.limits().inflight_events || waiting + bytes > QUEUE_BYTES;
         let refused = if full {
             Some(inbound)
         } else {
@@ -137,6 +178,7 @@ pub(super) struct Inbound {
     pub payload: Result<Value, Error>,
     pub reply: Reply,
     pub bytes: usize,
+    pub arrived: Instant,
 }
 
 /// An extractor that does all the work: it runs in the read loop, in the order of arrival, and puts the event
@@ -152,30 +194,46 @@ impl FromMessageParts<Adapter> for Enqueued {
         packet: &mut Packet,
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        let (event, payload) = decode(packet);
-        let shown = event.chars().take(NAME).collect();
-        let reply = Reply {
-            event: shown,
+        let reply = |event: &str| Reply {
+            event: event.chars().take(NAME).collect(),
             ack_id: *ack_id,
             socket: Arc::clone(socket),
         };
+        let connection = socket.extensions.get::<Arc<Connection>>();
+        // Before anything is made of it: a flood must cost next to nothing.
+        if let Some(Err(error)) = connection.as_ref().map(|connection| connection.admit()) {
+            reply(&name(packet)).refuse(error);
+            return Ok(Self);
+        }
+        let (event, payload) = decode(packet);
+        let reply = reply(&event);
         let inbound = Inbound {
             event,
             payload,
             reply,
             bytes: packet.len(),
+            arrived: Instant::now(),
         };
-        let refused = match socket.extensions.get::<Arc<Connection>>() {
+        let refused = match connection {
             Some(connection) => connection.put(inbound),
             None => Some(inbound),
         };
         if let Some(inbound) = refused {
-            inbound.reply.send::<()>(Err(Error::Overloaded(
-                "too many events of this connection wait",
-            )));
+            let full = Error::Overloaded("too many events of this connection wait");
+            inbound.reply.refuse(full);
         }
         Ok(Self)
     }
+}
+
+/// The event's name, which is there even where the payload can't be read.
+fn name(packet: &Packet) -> String {
+    let Packet::Str(text, _) = packet else {
+        return String::new();
+    };
+    let start = text.as_str().strip_prefix("[\"").unwrap_or_default();
+    let name = start.split('"').next().unwrap_or_default();
+    name.chars().take(NAME).collect()
 }
 
 /// Reads `["event", payload, …]`. More arguments than one are ignored, as the former server did.
@@ -187,23 +245,12 @@ fn decode(packet: &Packet) -> (String, Result<Value, Error>) {
         ),
         Packet::Bytes(_) => return (String::new(), Err(Error::Malformed("must be JSON"))),
     };
-    let name = || {
-        // The name is there even where the payload can't be read.
-        let start = text.strip_prefix("[\"").unwrap_or_default();
-        start
-            .split('"')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(NAME)
-            .collect::<String>()
-    };
     if text.len() > limits::FRAME {
-        return (name(), Err(Error::TooLarge));
+        return (name(packet), Err(Error::TooLarge));
     }
     let Ok(mut arguments) = serde_json::from_str::<Vec<Value>>(text) else {
         return (
-            name(),
+            name(packet),
             Err(Error::Malformed("must be JSON that can be read")),
         );
     };
@@ -246,41 +293,79 @@ impl Reply {
     }
 
     /// Answers, and says with which code where it failed.
+    ///
+    /// A client that does not take its answer is cut off: it asks again over its next connection.
     pub fn send<T: Serialize>(self, result: Result<T, Error>) -> Option<ErrorCode> {
-        let error = match result {
-            Ok(answer) => {
-                self.acknowledge(&Ack::ok(answer));
-                return None;
+        let line = self.line();
+        let (sent, code) = match result {
+            Ok(answer) => (self.acknowledge(&Ack::ok(answer), line.as_deref()), None),
+            Err(error) => {
+                let (sent, code) = self.fail(error, line.as_deref());
+                (sent, Some(code))
             }
-            Err(error) => error,
         };
+        if let Some(line) = line.filter(|_| !sent) {
+            line.end("an answer did not fit");
+        }
+        code
+    }
+
+    /// Answers what was not even looked at. Where such answers are not taken, they are dropped.
+    fn refuse(self, error: Error) {
+        let line = self.line();
+        let _ = self.fail(error, line.as_deref());
+    }
+
+    fn line(&self) -> Option<Arc<Line>> {
+        let connection = self.socket.extensions.get::<Arc<Connection>>()?;
+        Some(Arc::clone(connection.line()))
+    }
+
+    fn fail(self, error: Error, line: Option<&Line>) -> (bool, ErrorCode) {
         error.log(&self.event);
         let body = error.body();
         let code = body.code;
-        if self.ack_id.is_some() {
-            self.acknowledge(&Ack::<()>::failed(body));
+        let sent = if self.ack_id.is_some() {
+            self.acknowledge(&Ack::<()>::failed(body), line)
         } else {
             let exception = Exception {
                 event: self.event,
                 error: body,
             };
-            sent(self.socket.emit(server::EXCEPTION, &exception).is_ok());
-        }
-        Some(code)
+            if let Some(line) = line {
+                line.put(size(&exception));
+            }
+            fitted(
+                self.socket
+                    .emit(server::EXCEPTION, &exception)
+                    .err()
+                    .as_ref(),
+            )
+        };
+        (sent, code)
     }
 
-    fn acknowledge<T: Serialize>(&self, answer: &Ack<T>) {
+    /// Whether there was room for it.
+    fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
+        if self.ack_id.is_none() {
+            return true;
+        }
+        if let Some(line) = line {
+            line.put(size(answer));
+        }
         // The library makes an acknowledgement only out of a message's parts, of which it looks at the id.
         let mut none = Packet::Bytes(bytes::Bytes::new());
         let Ok(ack) =
             AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
-        sent(ack.send(answer).is_ok());
+        fitted(ack.send(answer).err().as_ref())
     }
 }
 
-/// A client that does not take its answer has a full send buffer or is gone: it will ask again.
-fn sent(done: bool) {
-    if !done {
-        tracing::debug!("answer could not be sent");
-    }
+/// Whether it was sent, or the client is gone anyway.
+fn fitted(error: Option<&SendError>) -> bool {
+    let full = matches!(
+        error,
+        Some(SendError::Socket(SocketError::InternalChannelFull))
+    );
+    !full
 }

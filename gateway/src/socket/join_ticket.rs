@@ -61,6 +61,12 @@ async fn allowed(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
     call.caller.sign(&mut payload, &Fields::JOIN)?;
     let join = JoinTicket::try_from(payload)?;
     let grant = call.caller.grant(Action::Read)?;
+    {
+        let joined = call.connection.joined();
+        if !joined.contains_key(&join.ticket_id) {
+            call.app.admission.another_room(joined.len())?;
+        }
+    }
     call.app
         .tickets
         .permit(join.ticket_id, &grant.reach)

@@ -1,6 +1,6 @@
 //! How long a connection may go on with its token: a warning, a grace, the end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
@@ -8,7 +8,7 @@ use ticket_shared::{
     time::Time,
 };
 
-use super::{inbound::Call, leave_ticket};
+use super::{Connection, inbound::Call, leave_ticket};
 use crate::{access::Caller, adapter::Adapter, identify::claims_of};
 
 /// How long before its end a token is said to expire, in seconds.
@@ -102,8 +102,10 @@ impl Session {
 /// Ends a connection whose caller has no right to it any more.
 pub(super) fn end(socket: &SocketRef<Adapter>) {
     if socket.clone().disconnect().is_err() {
-        // Its send buffer is full: its client does not read, and is closed for that.
-        tracing::debug!("connection without a token not closed at once");
+        // Its send buffer is full: its client does not read.
+        if let Some(connection) = socket.extensions.get::<Arc<Connection>>() {
+            connection.line().close();
+        }
     }
 }
 

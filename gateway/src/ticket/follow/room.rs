@@ -33,6 +33,7 @@ pub use emit::{TYPING, changed, rooms_of, side_room};
 use super::{Command, Follower, Shared};
 use crate::{
     adapter::Adapter,
+    admission::Line,
     error::Error,
     presence::{BEAT, GRACE, Lease},
     socket::Reply,
@@ -84,11 +85,15 @@ pub(super) struct Room {
     sweep_at: Option<Instant>,
     /// When to stop following.
     end_at: Option<Instant>,
+    /// Emits since the runtime had a turn.
+    in_row: u32,
 }
 
 struct Member {
     socket: SocketRef<Adapter>,
     lease: Lease,
+    /// The way out to it; none where its connection is gone already.
+    line: Option<Arc<Line>>,
 }
 
 struct Seen {
@@ -111,6 +116,7 @@ impl Room {
             next_beat: Instant::now() + Duration::from_millis(spread),
             sweep_at: None,
             end_at: Some(Instant::now() + LINGER),
+            in_row: 0,
         }
     }
 

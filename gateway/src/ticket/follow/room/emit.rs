@@ -14,10 +14,14 @@ use ticket_shared::{
 };
 use tokio::time::Instant;
 
-use super::Room;
+use super::{Member, Room};
+use crate::admission::{Line, size};
 
 /// How long somebody is shown as typing without saying so again.
 pub const TYPING: Duration = Duration::from_secs(6);
+
+/// How many packets are emitted before clients are written to.
+const IN_ROW: u32 = 32;
 
 /// The room of one side of a ticket.
 pub fn side_room(ticket: Id, side: UserType) -> String {
@@ -134,7 +138,7 @@ impl Room {
 
     /// Tells the others, not the tabs of the one who types.
     async fn tell_typing(
-        &self,
+        &mut self,
         sender_id: String,
         sender_name: String,
         is_typing: bool,
@@ -163,7 +167,7 @@ impl Room {
             .await;
     }
 
-    pub(super) async fn tell_resync(&self, epoch: &str) {
+    pub(super) async fn tell_resync(&mut self, epoch: &str) {
         let event = Resync {
             ticket_id: self.ticket,
             epoch: epoch.to_owned(),
@@ -173,7 +177,7 @@ impl Room {
 
     /// Emits to this gateway's sockets in the ticket: agents only, or everybody, but not to the rooms `but`.
     async fn to<T: Serialize>(
-        &self,
+        &mut self,
         agents_only: bool,
         but: Option<Vec<String>>,
         event: &'static str,
@@ -183,6 +187,7 @@ impl Room {
         if !agents_only {
             rooms.push(side_room(self.ticket, UserType::User));
         }
+        self.count(agents_only, but.is_some(), size(payload));
         let to = self.shared.io.within(rooms).local();
         let to = if let Some(but) = but {
             to.except(but)
@@ -197,7 +202,31 @@ impl Room {
             };
             self.shared.metrics.undelivered.inc_by(sockets as u64);
             tracing::warn!(ticket.id = %self.ticket, event, sockets, "event not delivered to every socket");
+            // Their copies have a hole now: they must come back and resume.
+            self.lines().for_each(|(_, line)| line.end_if_full());
         }
+        self.in_row += 1;
+        if self.in_row >= IN_ROW {
+            // Clients that read are written to meanwhile, and do not look like ones that do not.
+            self.in_row = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Counts a packet for everybody who gets it. Its bytes only where it is known who does: what is counted and not
+    /// sent would be waited for.
+    fn count(&self, agents_only: bool, but_some: bool, bytes: usize) {
+        let bytes = if but_some { 0 } else { bytes };
+        for (member, line) in self.lines() {
+            if !agents_only || member.lease.person.user_type == UserType::Agent {
+                line.put(bytes);
+            }
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&Member, &Line)> {
+        let members = self.members.values();
+        members.filter_map(|member| Some((member, member.line.as_deref()?)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a socket gets in: what it is answered fits what comes after.
 
+use std::sync::Arc;
+
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
     domain::{Message, Person},
@@ -12,6 +14,7 @@ use crate::{
     adapter::Adapter,
     error::Error,
     presence::Lease,
+    socket::Connection,
     ticket::{
         page::visible_to,
         view::{Part, View, Which},
@@ -91,6 +94,10 @@ impl Room {
             Member {
                 socket: socket.clone(),
                 lease,
+                line: socket
+                    .extensions
+                    .get::<Arc<Connection>>()
+                    .map(|connection| Arc::clone(connection.line())),
             },
         );
         let ticket = view.ticket(self.ticket, side);

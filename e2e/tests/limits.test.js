@@ -1,0 +1,103 @@
+/**
+ * Clients that do not read, that ask too fast, or that are too many: they hurt nobody but themselves.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Client } from "../harness/client.js";
+import { Raw } from "../harness/raw.js";
+import { someone, stack } from "../harness/stack.js";
+import { until } from "../harness/wait.js";
+
+const it = stack("limits", { env: { EVENT_RATE: "1000", ABUSE_LIMIT: "100", MAX_CONNECTIONS: "6" } });
+
+/** @param {string} ticketId @param {import("../harness/stack.js").Person} person */
+async function stalled(ticketId, person) {
+  const raw = await new Raw(it.url(0)).connected();
+  raw.frame(`420${JSON.stringify(["join_ticket", { ticketId, ...person }])}`);
+  await raw.saw('"ok":true');
+  raw.stall();
+  return raw;
+}
+
+test("a client that does not read is closed and leaves; the others miss nothing", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const reader = await it.join(ticketId, 0, someone("agent"));
+  const sender = await it.join(ticketId, 1);
+  const person = someone("agent");
+  const raw = await stalled(ticketId, person);
+  await reader.saw("user_joined", (event) => event.userId === person.userId);
+  const content = "x".repeat(4_000);
+  let sent = 0;
+  const left = () => reader.of("user_left").some((event) => event.userId === person.userId);
+  // What the system buffers for a connection differs: until it is full, and not for ever.
+  for (; sent < 8_000 && !left(); sent += 1) {
+    const ack = await sender.ask("send_message", sender.message(ticketId, content));
+    if (ack.ok) continue;
+    assert.equal(ack.error.code, "rate_limited");
+    await new Promise((done) => setTimeout(done, ack.error.retryAfterMs));
+    sent -= 1;
+  }
+  await reader.saw("user_left", (event) => event.userId === person.userId);
+  await reader.sawMessages(sent);
+  assert.equal((await it.rest(0).get("/health")).status, 200);
+  [reader, sender, raw].forEach((each) => each.close());
+});
+
+test("a flood is refused, and its connection closed; others are served", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const flooder = await it.join(ticketId, 0);
+  const other = await it.join(ticketId, 0);
+  /** @type {any[]} */
+  const acks = [];
+  for (let i = 0; i < 6_000; i++) flooder.socket.emit("typing", {}, (/** @type {any} */ ack) => acks.push(ack));
+  await until("the flood is closed", () => !flooder.socket.connected);
+  const refused = acks.filter((ack) => ack.error?.code === "rate_limited");
+  assert.ok(refused.every((ack) => ack.error.retryAfterMs > 0));
+  await other.send(ticketId, "served");
+  [flooder, other].forEach((each) => each.close());
+});
+
+test("connections beyond the limit get 503 with a time, and come in by themselves when there is room", async () => {
+  const clients = [];
+  for (let full = false; !full && clients.length < 10; ) {
+    const client = new Client(it.url(0));
+    it.clients.push(client);
+    await client.connected().then(
+      () => clients.push(client),
+      () => (full = true),
+    );
+  }
+  const refused = await it.rest(0).get("/socket.io/?EIO=4&transport=polling");
+  assert.equal(refused.status, 503);
+  assert.equal(refused.body.code, "overloaded");
+  assert.ok(Number(refused.headers.get("retry-after")) >= 1);
+  const late = new Client(it.url(0), { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 });
+  it.clients.push(late);
+  await new Promise((done) => late.socket.once("connect_error", done));
+  clients.forEach((client) => client.close());
+  await until("the late one is in", () => late.socket.connected);
+  late.close();
+});
+
+test("answers carry the headers that browsers heed", async () => {
+  const { headers } = await it.rest().get("/tickets");
+  assert.equal(headers.get("x-content-type-options"), "nosniff");
+  assert.equal(headers.get("cache-control"), "no-store");
+  assert.equal(headers.get("server"), null);
+});
+
+test("a header that never ends ends the connection", { timeout: 60_000 }, async () => {
+  const raw = new Raw(it.url(0));
+  raw.socket.write("GET /health HTTP/1.1\r\nHost: gateway\r\nX-Slow: ");
+  const drip = setInterval(() => raw.closed || raw.socket.write("a"), 1_000);
+  await until("closed", () => raw.closed, 40_000);
+  clearInterval(drip);
+});
+
+test("SIGTERM does not wait for a client that does not read", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const raw = await stalled(ticketId, someone());
+  await it.gateways[0].stop(15_000);
+  raw.close();
+  await it.gateways[0].start();
+});

@@ -1,0 +1,398 @@
+//! What clients may take: who may connect, how often they may ask, and how much may wait for them.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use ticket_shared::config::BadSetting;
+
+mod address;
+mod bucket;
+mod line;
+mod settings;
+
+pub use address::Network;
+pub use line::{Line, PACKETS, size};
+pub use settings::Limits;
+
+use crate::{
+    access::Caller,
+    error::{Error, plain_problem},
+    metrics::Metrics,
+};
+use bucket::{Bucket, Keyed, Rate};
+
+/// In which time refused events are counted as abuse.
+const ABUSE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The address that a request is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client(pub IpAddr);
+
+/// The limits of one gateway, and how near everybody is to them.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    trusted: Vec<Network>,
+    metrics: Metrics,
+    connects: Keyed<()>,
+    connects_by_address: Keyed<IpAddr>,
+    addresses: Keyed<IpAddr>,
+    identities: Keyed<String>,
+    events: Option<Rate>,
+    places: Mutex<Places>,
+    lines: Mutex<HashMap<String, Arc<Line>>>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place among those that are allowed. Goes with the connection.
+#[derive(Debug)]
+pub struct Place {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.admission.places();
+        places.all = places.all.saturating_sub(1);
+        if let Some(count) = places.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                places.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Admission {
+    /// Nobody is here yet.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong.
+    pub fn new(limits: Limits, metrics: Metrics) -> Result<Self, BadSetting> {
+        let rate = |per_second: u32, times| Rate::new(per_second, per_second.saturating_mul(times));
+        Ok(Self {
+            trusted: limits.proxies()?,
+            metrics,
+            connects: Keyed::new(rate(limits.connect_rate, 2)),
+            connects_by_address: Keyed::new(rate(limits.connect_rate_address, 5)),
+            addresses: Keyed::new(rate(limits.address_rate, 4)),
+            identities: Keyed::new(rate(limits.identity_rate, 4)),
+            events: rate(limits.event_rate, 4),
+            places: Mutex::default(),
+            lines: Mutex::default(),
+            limits,
+        })
+    }
+
+    /// The settings.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whom a request of this peer is counted for.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        Client(address::client(peer, headers, &self.trusted))
+    }
+
+    /// Lets a new connection in.
+    ///
+    /// # Errors
+    /// The answer to whom there is no place for now: with a time to come back at, and not all at the same.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the answer is sent at once, and lives no longer"
+    )]
+    pub(crate) fn enter(self: &Arc<Self>, client: Client) -> Result<Place, Response> {
+        let (now, address) = (Instant::now(), client.0);
+        let refuse = |reason, status, code, detail| {
+            self.metrics.refused(reason);
+            let mut answer = plain_problem(status, code, detail);
+            let seconds = HeaderValue::from(1 + jitter() % 5);
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+            answer
+        };
+        let limited = |reason| {
+            let detail = "too many connections from this address";
+            refuse(
+                reason,
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                detail,
+            )
+        };
+        let overloaded = |reason| {
+            let detail = "too many connections; try again soon";
+            refuse(
+                reason,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                detail,
+            )
+        };
+        // The address first: what one address asks too much of must not use up everybody's share.
+        if self.connects_by_address.take(&address, now).is_err() {
+            return Err(limited("address_rate"));
+        }
+        if self.connects.take(&(), now).is_err() {
+            return Err(overloaded("rate"));
+        }
+        let within = |count: usize, most: usize| most == 0 || count < most;
+        let refused = {
+            let mut places = self.places();
+            let here = places.by_address.get(&address).copied().unwrap_or(0);
+            if !within(places.all, self.limits.max_connections) {
+                Some(true)
+            } else if !within(here, self.limits.max_connections_address) {
+                Some(false)
+            } else {
+                places.all += 1;
+                places.by_address.insert(address, here + 1);
+                None
+            }
+        };
+        match refused {
+            Some(true) => Err(overloaded("connections")),
+            Some(false) => Err(limited("address_connections")),
+            None => Ok(Place {
+                admission: Arc::clone(self),
+                address,
+            }),
+        }
+    }
+
+    /// Counts an event or a request of this address.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub fn address(&self, client: Client) -> Result<(), Error> {
+        limited(self.addresses.take(&client.0, Instant::now()))
+    }
+
+    /// Counts an event or a request of this caller, over all of its connections to this gateway. Callers without
+    /// a token are told apart by nothing that can be relied on.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub fn caller(&self, caller: &Caller) -> Result<(), Error> {
+        if matches!(caller, Caller::Anyone) {
+            return Ok(());
+        }
+        limited(self.identities.take(&caller.scope(), Instant::now())).inspect_err(|_| {
+            self.metrics.rate_limited("identity");
+        })
+    }
+
+    /// Whether a connection that is in `rooms` tickets may join one more.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub fn another_room(&self, rooms: usize) -> Result<(), Error> {
+        let most = self.limits.rooms_per_socket;
+        if most > 0 && rooms >= most {
+            return Err(Error::Forbidden(
+                "too many tickets are open on this connection",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The way out to a new socket.
+    pub(crate) fn line(&self, sid: String) -> Arc<Line> {
+        let line = Arc::new(Line::new(self.metrics.slow.clone()));
+        self.lines().insert(sid, Arc::clone(&line));
+        line
+    }
+
+    /// The way out to a socket that is here.
+    pub(crate) fn line_of(&self, sid: &str) -> Option<Arc<Line>> {
+        self.lines().get(sid).cloned()
+    }
+
+    /// The socket is gone.
+    pub(crate) fn gone(&self, sid: &str) {
+        self.lines().remove(sid);
+    }
+
+    /// Cuts off everybody who is still here.
+    pub(crate) fn cut_all(&self) {
+        let lines: Vec<_> = self.lines().values().cloned().collect();
+        for line in lines {
+            line.close();
+        }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<String, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one connection has asked for lately.
+#[derive(Debug, Default)]
+pub struct Meter {
+    bucket: Bucket,
+    refused: u32,
+    since: Option<Instant>,
+}
+
+/// An event that is not accepted.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: Error,
+    /// The connection has been told so often enough: it is to be closed.
+    pub(crate) abuse: bool,
+}
+
+impl Meter {
+    /// Counts an event of a connection from this address.
+    pub(crate) fn event(
+        &mut self,
+        admission: &Admission,
+        client: Option<Client>,
+    ) -> Result<(), Refused> {
+        let now = Instant::now();
+        let own = admission
+            .events
+            .map_or(Ok(()), |rate| self.bucket.take(rate, now));
+        let (scope, result) = match limited(own) {
+            Ok(()) => (
+                "address",
+                client.map_or(Ok(()), |client| admission.address(client)),
+            ),
+            refused => ("connection", refused),
+        };
+        result.map_err(|error| {
+            admission.metrics.rate_limited(scope);
+            let abuse = self.refuse(now, admission.limits.abuse_limit);
+            Refused { error, abuse }
+        })
+    }
+
+    /// Whether that is one too many.
+    fn refuse(&mut self, now: Instant, most: u32) -> bool {
+        if self
+            .since
+            .is_none_or(|since| now.duration_since(since) > ABUSE_WINDOW)
+        {
+            (self.since, self.refused) = (Some(now), 0);
+        }
+        self.refused = self.refused.saturating_add(1);
+        most > 0 && self.refused == most
+    }
+}
+
+fn limited(taken: Result<(), Duration>) -> Result<(), Error> {
+    taken.map_err(|wait| Error::RateLimited {
+        retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+    })
+}
+
+/// Some number, another one each time.
+fn jitter() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::auth::{Claims, Role};
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    fn admission(args: &[&str]) -> Arc<Admission> {
+        let limits = Only::parse_from([&["x"], args].concat()).limits;
+        Arc::new(Admission::new(limits, Metrics::default()).unwrap())
+    }
+
+    fn client(text: &str) -> Client {
+        Client(text.parse().unwrap())
+    }
+
+    #[test]
+    fn places_are_counted_in_and_out() {
+        let it = admission(&["--max-connections", "3", "--max-connections-address", "2"]);
+        let (a, b) = (client("1.1.1.1"), client("2.2.2.2"));
+        let first = it.enter(a).unwrap();
+        let _second = it.enter(a).unwrap();
+        let refused = it.enter(a).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.headers().contains_key(header::RETRY_AFTER));
+        let _third = it.enter(b).unwrap();
+        let refused = it.enter(b).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(first);
+        let _fourth = it.enter(b).unwrap();
+    }
+
+    #[test]
+    fn connects_beyond_the_rate_are_refused() {
+        let it = admission(&["--connect-rate", "1", "--connect-rate-address", "0"]);
+        let ok = (0..10)
+            .filter(|_| it.enter(client("1.1.1.1")).is_ok())
+            .count();
+        assert_eq!(ok, 2, "twice the rate at once");
+    }
+
+    #[test]
+    fn a_flood_is_refused_and_then_is_abuse() {
+        let it = admission(&["--event-rate", "1", "--abuse-limit", "3"]);
+        let mut meter = Meter::default();
+        for _ in 0..4 {
+            meter.event(&it, None).unwrap();
+        }
+        let abuse: Vec<bool> = (0..4)
+            .map(|_| meter.event(&it, None).unwrap_err().abuse)
+            .collect();
+        assert_eq!(abuse, [false, false, true, false], "told once");
+    }
+
+    #[test]
+    fn identities_share_nothing() {
+        let it = admission(&["--identity-rate", "1"]);
+        let known = |sub: &str| {
+            Caller::Known(Arc::new(Claims {
+                sub: sub.into(),
+                name: sub.into(),
+                role: Role::User,
+                tickets: None,
+                expires_at: 0,
+                issued_at: None,
+                token_id: None,
+            }))
+        };
+        let take = |caller: &Caller| (0..10).filter(|_| it.caller(caller).is_ok()).count();
+        assert_eq!((take(&known("a")), take(&known("b"))), (4, 4));
+        assert_eq!(take(&Caller::Anyone), 10, "nothing tells them apart");
+    }
+
+    #[test]
+    fn rooms_are_bounded() {
+        let it = admission(&["--rooms-per-socket", "2"]);
+        assert!(it.another_room(1).is_ok());
+        assert!(it.another_room(2).is_err());
+    }
+}

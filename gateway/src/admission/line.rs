@@ -1,0 +1,208 @@
+//! What waits for one client, and the end of a client that does not take it.
+//!
+//! The Socket.IO library counts packets only, and can't end a connection whose write does not return. So bytes
+//! are counted here: those given to the connection against those that its [`Wire`](crate::net::Wire) has
+//! written. Who is over is cut off at the wire; the client may come back and resume.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+use crate::net::WireState;
+
+/// How many packets may wait for one socket.
+pub const PACKETS: usize = 256;
+/// How many bytes may wait for one socket when another packet comes. So one packet may go beyond.
+const BYTES: u64 = 1024 * 1024;
+/// A connection that took nothing for this long while something waited does not read.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// One client's way out.
+#[derive(Debug, Default)]
+pub struct Line {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+    state: Mutex<State>,
+    slow: Counter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The websocket's connection; none while the client polls.
+    wire: Option<Arc<WireState>>,
+    /// Packets since everything was written for the last time, and when the first of them came.
+    packets: usize,
+    since: Option<Instant>,
+}
+
+impl Line {
+    /// A line that counts its end by slowness in `slow`.
+    pub(crate) fn new(slow: Counter) -> Self {
+        Self {
+            slow,
+            ..Self::default()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the client is served over this connection.
+    pub(crate) fn over(self: &Arc<Self>, wire: &Arc<WireState>) {
+        self.state().wire = Some(Arc::clone(wire));
+        wire.carry(self);
+    }
+
+    /// A packet of so many bytes is about to be given to the connection, or was. Ends the line where too much waits.
+    /// More bytes than the packet has on the wire would never be settled: count less, not more.
+    pub fn put(&self, bytes: usize) {
+        {
+            let mut state = self.state();
+            state.packets += 1;
+            if state.since.is_none() {
+                state.since = Some(Instant::now());
+            }
+            // Over polling the bytes can't be followed; there the number of packets is the bound.
+            if state.wire.is_none() {
+                return;
+            }
+        }
+        let waiting = self.bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+        if waiting > BYTES {
+            self.end("more than 1 MiB wait");
+        }
+    }
+
+    /// The connection has written so many bytes.
+    pub(crate) fn written(&self, bytes: usize) {
+        // Frames and packets that nobody counted are written, too: never below nothing.
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
+                Some(waiting.saturating_sub(bytes as u64))
+            });
+    }
+
+    /// Everything that waited has been written, or is being fetched.
+    pub(crate) fn drained(&self) {
+        let mut state = self.state();
+        state.packets = 0;
+        state.since = None;
+    }
+
+    /// Somebody's queue was full: ends the line where it is this one's.
+    pub fn end_if_full(&self) {
+        let full = {
+            let state = self.state();
+            state.packets >= PACKETS || state.since.is_some_and(|at| at.elapsed() > STALLED)
+        };
+        if full {
+            self.end("its queue is full");
+        }
+    }
+
+    /// Ends the connection because its client does not read.
+    pub fn end(&self, reason: &'static str) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.slow.inc();
+            tracing::info!(reason, "connection of a slow client closed");
+            self.cut();
+        }
+    }
+
+    /// Ends the connection, whatever the reason; the caller has logged it.
+    pub fn close(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.cut();
+        }
+    }
+
+    fn cut(&self) {
+        if let Some(wire) = &self.state().wire {
+            wire.abort();
+        }
+    }
+
+    /// Whether the connection is to end: one that polls is told when it asks.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// How many bytes of JSON something is.
+pub fn size<T: Serialize>(value: &T) -> usize {
+    let mut counter = Counting(0);
+    // Writing into a counter can't fail; what can't be written is not sent either.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+struct Counting(usize);
+
+impl std::io::Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried() -> (Arc<Line>, Arc<WireState>) {
+        let (line, wire) = (Arc::new(Line::default()), Arc::new(WireState::default()));
+        line.over(&wire);
+        (line, wire)
+    }
+
+    #[test]
+    fn what_was_written_does_not_wait() {
+        let (line, wire) = carried();
+        for _ in 0..100 {
+            line.put(100_000);
+            line.written(100_010);
+        }
+        assert!(!line.ended() && !wire.aborted());
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut_off_beyond_the_limit() {
+        let (line, wire) = carried();
+        for _ in 0..11 {
+            line.put(100_000);
+        }
+        assert!(!line.ended(), "one packet may cross the limit");
+        line.put(1);
+        assert!(line.ended() && wire.aborted());
+        assert_eq!(line.slow.get(), 1);
+        line.put(1);
+        assert_eq!(line.slow.get(), 1, "counted once");
+    }
+
+    #[test]
+    fn only_the_full_one_is_ended() {
+        let (full, _) = carried();
+        let (healthy, _) = carried();
+        for _ in 0..PACKETS {
+            full.put(1);
+            healthy.put(1);
+        }
+        healthy.drained();
+        full.end_if_full();
+        healthy.end_if_full();
+        assert!(full.ended() && !healthy.ended());
+    }
+}

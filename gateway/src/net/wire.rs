@@ -1,0 +1,203 @@
+//! A TCP connection that can be cut off from outside, even while a write to it does not return.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::admission::Line;
+
+/// What a connection shares with those who may cut it off.
+#[derive(Debug, Default)]
+pub struct WireState {
+    aborted: AtomicBool,
+    wakers: Mutex<[Option<Waker>; 2]>,
+    line: OnceLock<Weak<Line>>,
+}
+
+/// Which of the wakers.
+#[derive(Clone, Copy)]
+enum Side {
+    Read = 0,
+    Write = 1,
+}
+
+impl WireState {
+    /// Makes what waits for the connection, and whatever comes later, fail at once.
+    pub fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        let wakers = {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *wakers)
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Whether it was cut off.
+    pub fn aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    /// What is written is told to this line. A connection carries one line in its life.
+    pub(crate) fn carry(&self, line: &Arc<Line>) {
+        // The first stays: a connection is upgraded once.
+        let _ = self.line.set(Arc::downgrade(line));
+    }
+
+    fn line(&self) -> Option<Arc<Line>> {
+        self.line.get().and_then(Weak::upgrade)
+    }
+
+    /// Fails where the connection was cut off; else makes sure that a later cut wakes this task.
+    fn check(&self, side: Side, cx: &Context<'_>) -> io::Result<()> {
+        {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = &mut wakers[side as usize];
+            if !slot
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                *slot = Some(cx.waker().clone());
+            }
+        }
+        // After the waker stands there: a cut in between is seen here or wakes.
+        if self.aborted() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+/// The connection.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    state: Arc<WireState>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, state: Arc<WireState>) -> Self {
+        Self { stream, state }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.state.aborted() {
+            // What the client did not take would keep the connection in the system's hands for long.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.state.check(Side::Read, cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.state.check(Side::Write, cx)?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.tell(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.state.check(Side::Write, cx)?;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.tell(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.check(Side::Write, cx)?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if let (Poll::Ready(Ok(())), Some(line)) = (&flushed, self.state.line()) {
+            line.drained();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.check(Side::Write, cx)?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Wire {
+    fn tell(&self, written: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), Some(line)) = (written, self.state.line()) {
+            line.written(*bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cut_ends_what_waits_and_what_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let state = Arc::new(WireState::default());
+        let wire = Wire::new(listener.accept().await.unwrap().0, Arc::clone(&state));
+        let (mut reader, mut writer) = tokio::io::split(wire);
+        let fills = async {
+            let junk = vec![0; 1024 * 1024];
+            // Ends: the client does not read, so one of the writes waits until the cut.
+            while writer.write_all(&junk).await.is_ok() {}
+        };
+        let cuts = async {
+            tokio::task::yield_now().await;
+            state.abort();
+        };
+        let mut byte = [0];
+        let (read, (), ()) = tokio::join!(reader.read(&mut byte), fills, cuts);
+        let kind = io::ErrorKind::ConnectionAborted;
+        assert_eq!(read.unwrap_err().kind(), kind);
+        assert_eq!(writer.write(b"x").await.unwrap_err().kind(), kind);
+        drop(reader.unsplit(writer));
+        let mut rest = Vec::new();
+        let end = client.read_to_end(&mut rest).await.unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

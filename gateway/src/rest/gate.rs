@@ -1,0 +1,105 @@
+//! What is decided before anything else is done for a request.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    app::App,
+    error::{Error, plain_problem},
+    net::Peer,
+};
+
+/// Counts requests, and decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the
+/// client's own back-off try again; one that is refused later, by the namespace, gives up.
+pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().cloned();
+    let client = peer
+        .as_ref()
+        .map(|peer| app.admission.client(peer.address, request.headers()));
+    let path = request.uri().path();
+    if !path.starts_with("/socket.io") {
+        let probe = matches!(path, "/livez" | "/readyz" | "/health");
+        if let Some(client) = client.filter(|_| !probe)
+            && let Err(error) = app.admission.address(client)
+        {
+            app.metrics.rate_limited("address");
+            return error.into_response();
+        }
+        return next.run(request).await;
+    }
+    // Browsers do not apply CORS to websockets. Clients that are no browsers send no origin.
+    let allowed = match request.headers().get(header::ORIGIN) {
+        Some(origin) => app.origins.contains(origin),
+        None => !app.admission.limits().origin_required,
+    };
+    if !allowed {
+        app.metrics.refused("origin");
+        tracing::debug!("connection from a foreign origin refused");
+        return Error::Forbidden("the origin is not allowed").into_response();
+    }
+    let sid = request.uri().query().and_then(sid).map(str::to_owned);
+    let Some(sid) = sid else {
+        if app.draining() {
+            return Error::Overloaded("this server is about to stop").into_response();
+        }
+        if let Some(client) = client {
+            match app.admission.enter(client) {
+                // Kept with the request by the connection, and so given back at its end.
+                Ok(place) => request.extensions_mut().insert(Arc::new(place)),
+                Err(refusal) => return refusal,
+            };
+            request.extensions_mut().insert(client);
+        }
+        return next.run(request).await;
+    };
+    if let Some(line) = app.admission.line_of(&sid) {
+        if line.ended() {
+            return end(request, next).await;
+        }
+        if request.headers().contains_key(header::UPGRADE) {
+            if let Some(peer) = &peer {
+                line.over(&peer.wire);
+            }
+        } else if request.method() == Method::GET {
+            line.drained();
+        }
+    }
+    next.run(request).await
+}
+
+/// Ends a session that polls: its own request becomes the packet by which a client says good-bye.
+async fn end(request: Request, next: Next) -> Response {
+    let (mut parts, _) = request.into_parts();
+    parts.method = Method::POST;
+    parts.headers.clear();
+    // What the session makes of it is no answer to what was asked.
+    let _ = next.run(Request::from_parts(parts, Body::from("1"))).await;
+    plain_problem(
+        StatusCode::BAD_REQUEST,
+        "overloaded",
+        "the client did not take what it was sent",
+    )
+}
+
+fn sid(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("sid="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sid;
+
+    #[test]
+    fn the_session_is_found_by_its_whole_name() {
+        assert_eq!(sid("EIO=4&transport=polling&sid=abc"), Some("abc"));
+        assert_eq!(sid("EIO=4&transport=polling"), None);
+        assert_eq!(sid("EIO=4&nosid=abc"), None);
+    }
+}
