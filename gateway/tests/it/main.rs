@@ -7,5 +7,6 @@ mod presence;
 mod server;
 mod store;
 mod tickets;
+mod tls;
 mod trouble;
 mod world;
