@@ -21,8 +21,10 @@ use fred::{
 use crate::config::{BadSetting, Secret};
 
 mod tls;
+mod trouble;
 
 pub use tls::trusting;
+pub use trouble::tell_why;
 
 /// How long a command may take before its caller is told that Redis can't be reached.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);

@@ -36,7 +36,7 @@ async fn a_wrong_password_or_a_stranger_s_certificate_leaves_it_unready_and_says
                 ("MONGO_URI", &servers.mongo_uri(authority)),
             ],
         );
-        worker.says("read failed, trying again").await;
+        worker.says("redis connection failed, trying on").await;
         worker.answers(503).await;
         assert!(worker.alive());
         let said = worker.said();
