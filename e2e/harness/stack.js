@@ -31,10 +31,11 @@ export class Stack {
   /**
    * @param {{
    *   env?: Record<string, string>,
+   *   workerEnv?: Record<string, string>,
    *   route?: (to: {redis: string, mongo: string}) => Promise<{REDIS_URL: string, MONGO_URI: string}>,
-   * }} [options] settings of the gateways; and by which way the first of them reaches the servers
+   * }} [options] settings of the gateways, and of the worker; and by which way the first of them reaches the servers
    */
-  async start({ env = {}, route } = {}) {
+  async start({ env = {}, workerEnv = {}, route } = {}) {
     const { REDIS_URL: redisUrl, MONGO_URI: mongoUri } = process.env;
     if (!redisUrl || !mongoUri) throw new Error("REDIS_URL and MONGO_URI must be set; `make e2e` sets them");
     const mark = `e2e-${this.name}-${randomBytes(4).toString("hex")}`;
@@ -64,7 +65,7 @@ export class Stack {
     }
     const ops = String(await freePort());
     // A short wait for entries ends the worker sooner.
-    const own = { CONSUMER: mark, OPS_PORT: ops, BLOCK_MS: "200" };
+    const own = { CONSUMER: mark, OPS_PORT: ops, BLOCK_MS: "200", ...workerEnv };
     this.worker = new Process("worker", "ticket-worker", { ...common, ...own }, mark);
     await Promise.all(this.processes.map((each) => each.start()));
     return this;

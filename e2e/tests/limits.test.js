@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Client } from "../harness/client.js";
-import { Raw } from "../harness/raw.js";
+import { Raw } from "../harness/stalling.js";
 import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 

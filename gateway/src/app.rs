@@ -155,6 +155,7 @@ impl App {
         };
         watch.start(commands.clone(), keys.clone(), limits, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
+        redis::tell_why(&commands, &life);
         commands.connect();
         let follower = Follower::start(
             channels.clone(),

@@ -91,6 +91,10 @@ pub struct Common {
     /// A file that holds the URL
     #[arg(long, env = "REDIS_URL_FILE")]
     redis_url_file: Option<PathBuf>,
+    /// A PEM file with the authorities whose certificates are trusted with rediss:// [default: the system's].
+    /// With MongoDB it is the option tlsCAFile of the URI
+    #[arg(long, env = "REDIS_CA_FILE")]
+    redis_ca_file: Option<PathBuf>,
     /// MongoDB, with the database in the path
     #[arg(
         long,
@@ -134,6 +138,9 @@ impl Common {
     pub fn resolve(&mut self) -> Result<(), BadSetting> {
         if let Some(path) = &self.redis_url_file {
             self.redis_url = read_secret("REDIS_URL_FILE", path)?;
+        }
+        if let Some(path) = &self.redis_ca_file {
+            self.redis_url = crate::redis::trusting(&self.redis_url, path)?;
         }
         if let Some(path) = &self.mongo_uri_file {
             self.mongo_uri = read_secret("MONGO_URI_FILE", path)?;

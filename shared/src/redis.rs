@@ -20,6 +20,12 @@ use fred::{
 
 use crate::config::{BadSetting, Secret};
 
+mod tls;
+mod trouble;
+
+pub use tls::trusting;
+pub use trouble::tell_why;
+
 /// How long a command may take before its caller is told that Redis can't be reached.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -29,7 +35,7 @@ const CHANNEL_MESSAGES: usize = 16_384;
 /// Checks that a URL is one that a client could be made of.
 ///
 /// # Errors
-/// Names `REDIS_URL`.
+/// Names `REDIS_URL`, or `REDIS_CA_FILE`.
 pub fn check_url(url: &Secret) -> Result<(), BadSetting> {
     config(url).map(drop)
 }
@@ -43,15 +49,24 @@ fn config(url: &Secret) -> Result<Config, BadSetting> {
         "redis-sentinel",
         "rediss-sentinel",
     ];
-    let scheme = url.expose().split("://").next().unwrap_or_default();
+    let (address, ca_file) = tls::split(url.expose());
+    let scheme = address.split("://").next().unwrap_or_default();
     if !known.contains(&scheme) {
         return Err(BadSetting::new(
             "REDIS_URL",
             "must begin with redis://, rediss://, redis-cluster:// or redis-sentinel://",
         ));
     }
-    let mut config = Config::from_url(url.expose())
+    // With a file of our own the system's certificates need not be there: the library would insist on them.
+    let plain = match ca_file {
+        Some(_) => address.replacen("rediss", "redis", 1),
+        None => address,
+    };
+    let mut config = Config::from_url(&plain)
         .map_err(|_| BadSetting::new("REDIS_URL", "is not a URL of a Redis server"))?;
+    if let Some(path) = ca_file {
+        config.tls = Some(tls::connector(path)?.into());
+    }
     config.version = RespVersion::RESP3;
     // A server that is down at the start is waited for, not an error.
     config.fail_fast = false;

@@ -20,7 +20,7 @@ use socketioxide::{
 };
 use ticket_shared::{
     domain::{Person, limits},
-    event::{Ack, ErrorCode, Exception, Invalid, server},
+    event::{Ack, ErrorCode, Exception, Invalid, client, server},
     id::Id,
 };
 use tokio::sync::mpsc;
@@ -322,7 +322,9 @@ impl Reply {
     }
 
     fn fail(self, error: Error, line: Option<&Line>) -> (bool, ErrorCode) {
-        error.log(&self.event);
+        // A name that is not ours is the client's own words.
+        let known = client::ALL.into_iter().find(|name| *name == self.event);
+        error.log(known.unwrap_or("unknown event"));
         let body = error.body();
         let code = body.code;
         let sent = if self.ack_id.is_some() {

@@ -44,8 +44,13 @@ impl Cursor {
     /// Reads what a client carried.
     pub fn decode(text: &str) -> Option<Self> {
         let (created_at, id) = text.split_once('-')?;
+        let created_at = i64::from_str_radix(created_at, 16).ok()?;
+        // No ticket is from before 1970 or after the year 9999, and a database may refuse such a time.
+        if !(0..253_402_300_800_000).contains(&created_at) {
+            return None;
+        }
         Some(Self {
-            created_at: i64::from_str_radix(created_at, 16).ok()?,
+            created_at,
             id: id.parse().ok()?,
         })
     }
@@ -133,6 +138,8 @@ mod tests {
             "-",
             "zz-070707070707070707070707",
             "19aaf-07",
+            "7fffffffffffffff-070707070707070707070707",
+            "e677d21fdc00-070707070707070707070707",
             "{\"$gt\":\"\"}",
         ] {
             assert_eq!(Cursor::decode(bad), None, "{bad}");

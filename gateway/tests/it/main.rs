@@ -8,5 +8,6 @@ mod revoked;
 mod server;
 mod store;
 mod tickets;
+mod tls;
 mod trouble;
 mod world;

@@ -12,4 +12,5 @@ mod poison;
 mod proxy;
 #[path = "../../src/sample.rs"]
 mod sample;
+mod tls;
 mod watermark;
