@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e test-redis-matrix faults fmt lint clean-local
+.PHONY: help run test e2e test-redis-matrix faults bench fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
@@ -25,6 +25,9 @@ test-redis-matrix: ## Test with the system's Redis, 8.2, Valkey 9 and a cluster;
 
 faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
 	@$(PYTHON) -u deploy/local/test.py --only faults $(if $(SHORT),--short) $(ONLY)
+
+bench: ## Measure beside the Node.js server; some with ONLY="closed open-2000", a trial with QUICK=1
+	@$(PYTHON) -u deploy/local/bench.py $(if $(QUICK),--quick) $(ONLY)
 
 fmt: ## Format the code
 	@cargo fmt --all
