@@ -1,7 +1,7 @@
 //! Measures the product beside the Node.js server that it replaces: the same clients, the same payloads, the
 //! same Redis and MongoDB, one side after the other.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -14,6 +14,7 @@ mod bed;
 mod closed;
 mod cost;
 mod crowd;
+mod hold;
 mod idle;
 mod joins;
 mod latency;
@@ -59,6 +60,15 @@ pub struct LoadArguments {
     /// What stands behind them: versions, the command
     #[arg(long)]
     pub note: Vec<String>,
+    /// Only hold idle connections to these gateways: what `idle` starts
+    #[arg(long, hide = true, value_delimiter = ',', requires_all = ["hold_tickets", "hold_says"])]
+    pub hold: Vec<SocketAddr>,
+    /// In the tickets that this file lists
+    #[arg(long, hide = true)]
+    pub hold_tickets: Option<PathBuf>,
+    /// And say in this file how many there are
+    #[arg(long, hide = true)]
+    pub hold_says: Option<PathBuf>,
 }
 
 /// Runs what was asked for and writes the results.
@@ -66,6 +76,9 @@ pub struct LoadArguments {
 /// # Errors
 /// Where something is missing, or the results can't be written. A scenario that fails is a result.
 pub async fn load(arguments: &LoadArguments, life: &Lifecycle) -> anyhow::Result<()> {
+    if let (Some(tickets), Some(says)) = (&arguments.hold_tickets, &arguments.hold_says) {
+        return hold::hold(life, &arguments.hold, tickets, says).await;
+    }
     let chosen = chosen(&arguments.names)?;
     if arguments.list {
         for (name, _) in chosen {

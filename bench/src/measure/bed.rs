@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use mongodb::bson::{Document, doc};
+use mongodb::{
+    Database,
+    bson::{Document, doc},
+};
 use serde_json::json;
 use ticket_shared::lifecycle::Lifecycle;
 
@@ -22,7 +25,7 @@ use crate::{
 /// How long storing what is behind may take.
 const STORING: Duration = Duration::from_mins(5);
 /// How many requests or connections are begun at once.
-const LANES: usize = 64;
+pub(crate) const LANES: usize = 64;
 /// What counts as a server.
 pub(crate) const SERVERS: &[&str] = &["gateway", "worker", "node", "redis", "mongodb"];
 
@@ -131,16 +134,7 @@ impl Bed {
     /// Where one is not let in.
     pub(crate) async fn join(&self, people: usize) -> anyhow::Result<Vec<Wire>> {
         let wires = self.connect(people * self.tickets.len()).await?;
-        let joined = stream::iter((0..).zip(wires)).map(|(person, mut wire): (u32, Wire)| {
-            let ticket = &self.tickets[person as usize / people];
-            async move {
-                let answer = wire.ask(1, "join_ticket", &joining(ticket, person)).await?;
-                let ok = answer.windows(9).any(|part| part == b"\"ok\":true");
-                ensure!(ok, "join refused: {}", String::from_utf8_lossy(&answer));
-                Ok(wire)
-            }
-        });
-        joined.buffered(LANES).try_collect().await
+        enter(&self.tickets, people, wires).await
     }
 
     /// Connects so many people, at each gateway the same number.
@@ -216,15 +210,43 @@ impl Bed {
         Ok(messages.count_documents(doc! {}).await?)
     }
 
-    /// How many reads MongoDB has answered, where it counts them.
+    /// How many reads MongoDB has answered; none where it does not count a read that is made here.
     pub(crate) async fn reads(&self) -> Option<i64> {
         let database = readback::open(&self.world.mongo_uri()).await.ok()?;
-        let admin = database.client().database("admin");
-        let status = admin.run_command(doc! {"serverStatus": 1}).await.ok()?;
-        let counters = status.get_document("opcounters").ok()?;
-        let count = counters.get("query")?;
-        count.as_i64().or_else(|| count.as_i32().map(i64::from))
+        let before = reads(&database).await?;
+        let tickets = database.collection::<Document>("tickets");
+        tickets.find_one(doc! {}).await.ok()?;
+        let after = reads(&database).await?;
+        (after > before).then_some(after)
     }
+}
+
+async fn reads(database: &Database) -> Option<i64> {
+    let admin = database.client().database("admin");
+    let status = admin.run_command(doc! {"serverStatus": 1}).await.ok()?;
+    let count = status.get_document("opcounters").ok()?.get("query")?;
+    count.as_i64().or_else(|| count.as_i32().map(i64::from))
+}
+
+/// Lets connected people into tickets, so many into each.
+///
+/// # Errors
+/// Where one is not let in.
+pub(crate) async fn enter(
+    tickets: &[String],
+    people: usize,
+    wires: Vec<Wire>,
+) -> anyhow::Result<Vec<Wire>> {
+    let joined = (0..).zip(wires).map(|(person, mut wire): (u32, Wire)| {
+        let ticket = &tickets[person as usize / people];
+        async move {
+            let answer = wire.ask(1, "join_ticket", &joining(ticket, person)).await?;
+            let ok = answer.windows(9).any(|part| part == b"\"ok\":true");
+            ensure!(ok, "join refused: {}", String::from_utf8_lossy(&answer));
+            Ok(wire)
+        }
+    });
+    stream::iter(joined).buffered(LANES).try_collect().await
 }
 
 fn shape(context: &Context, side: Side, gateways: usize, workers: usize) -> Shape {

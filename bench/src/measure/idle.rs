@@ -1,14 +1,13 @@
 //! Connections that are in a ticket and do nothing: how much memory each takes, and whether all stay.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::{
     bed::{Bed, Context, Side},
     cost::Costs,
-    crowd::Crowd,
-    message::Clock,
+    hold::Holders,
     open::{Figures, real},
 };
 
@@ -20,8 +19,7 @@ pub(crate) async fn run(context: &Context, side: Side, people: u32) -> anyhow::R
     let bed = Bed::start(context, side, 2, 1, people as usize / 2).await?;
     bed.settled().await?;
     let before = bed.costs()?;
-    let wires = bed.join(2).await?;
-    let crowd = Crowd::gather(&context.life, Clock::start(), wires, 2);
+    let holders = Holders::join(&bed, &context.directory).await?;
     // Longer than a round of pings, so that all have been asked whether they live.
     sleep(Duration::from_secs(context.pick(40, 5))).await;
     let after = bed.costs()?;
@@ -29,14 +27,13 @@ pub(crate) async fn run(context: &Context, side: Side, people: u32) -> anyhow::R
     let later = bed.costs()?;
     let cpu = |one: &Costs| super::cost::spent(&after, one, &["gateway", "node"]);
     let idle = cpu(&later) / f64::from(context.pick(20, 5));
-    let lost = crowd.tally.lost.load(Ordering::Relaxed);
-    crowd.leave().await;
+    let held = u64::try_from(holders.held())?;
     let grown = memory(&after, &["gateway", "node"]) - memory(&before, &["gateway", "node"]);
     let redis = memory(&after, &["redis"]) - memory(&before, &["redis"]);
     Ok(Figures::from([
         ("bytes", grown / f64::from(people)),
         ("redis bytes", redis / f64::from(people)),
-        ("held", f64::from(people) - real(lost)),
+        ("held", real(held)),
         ("cores", idle),
     ]))
 }

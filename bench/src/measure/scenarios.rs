@@ -22,7 +22,7 @@ pub(crate) enum Scenario {
     Joins,
     /// A standing backlog.
     Worker,
-    /// The open loop with so many gateways and tickets.
+    /// The open loop with so many gateways and tickets, a customer in each.
     Growth(usize, usize),
 }
 
@@ -85,7 +85,7 @@ impl Scenario {
             Self::Worker => worker::run(context, context.pick(200_000, 40_000)).await,
             Self::Growth(gateways, tickets) => {
                 let tickets = context.pick(tickets, tickets.min(1_000));
-                let open = open(gateways, tickets, 2, 2, GROWTH_RATE);
+                let open = open(gateways, tickets, 1, 1, GROWTH_RATE);
                 open::run(context, side, open).await
             }
         }
