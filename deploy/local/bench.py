@@ -25,8 +25,9 @@ NODE = ROOT / "bench" / "node"
 TOOLS = TARGET / "tools"
 STAND_IN = ("secantus-mdb", "0.5.3-beta.196", "secantusd-rs")
 REQUIREMENTS = Path(__file__).with_name("bench-requirements.txt")
-PROGRAMS = ("ticket-gateway", "ticket-worker", "ticket-bench")
-# Every connection is one file here and another in a gateway.
+# Each program, and the package that it is in.
+PROGRAMS = {"ticket-gateway": "ticket-gateway", "ticket-worker": "ticket-worker", "load": "ticket-bench"}
+# A gateway has one for each connection.
 FILES = 65_536
 
 
@@ -112,9 +113,9 @@ def allow_files() -> None:
 
 def build(task: tasks.Task) -> None:
     """Builds all programs as they are meant to run."""
-    packages = [part for name in PROGRAMS for part in ("--package", name)]
+    wanted = [part for name, package in PROGRAMS.items() for part in ("--package", package, "--bin", name)]
     task.command(
-        ["cargo", "build", "--release", "--locked", *packages, "--bins"],
+        ["cargo", "build", "--release", "--locked", *wanted],
         hint="Rust is needed, with a C compiler and linker: https://rustup.rs",
         cwd=ROOT,
     )
@@ -148,7 +149,7 @@ def find_mongo(task: tasks.Task) -> servers.Found:
         try:
             install_stand_in(task, name, version)
         except Failure as failure:
-            print(f"warning: the fast stand-in for MongoDB can't be built; taking the slow one\n{failure}", file=sys.stderr)
+            print(f"warning: no fast stand-in for MongoDB, so the slow one is taken: {failure}", file=sys.stderr)
             return servers.find_mongo(task)
     return servers.Found(program=program, told=f"stand-in {name} {version} (no mongod on the PATH), {program}")
 
