@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e test-redis-matrix faults fuzz fmt lint clean-local
+.PHONY: help run test e2e test-redis-matrix faults fuzz bench fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
@@ -28,6 +28,8 @@ faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5",
 
 fuzz: ## Feed mutated bytes to what reads them; longer with SECONDS=600, one with ONLY=payloads
 	@$(PYTHON) -u deploy/local/fuzz.py --seconds $(or $(SECONDS),60) $(if $(RUNS),--runs $(RUNS)) $(ONLY)
+bench: ## Measure beside the Node.js server; some with ONLY="closed open-2000", a trial with QUICK=1
+	@$(PYTHON) -u deploy/local/bench.py $(if $(QUICK),--quick) $(ONLY)
 
 fmt: ## Format the code
 	@cargo fmt --all

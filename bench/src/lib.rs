@@ -1,5 +1,6 @@
 //! Checks the promises of the product with the real thing: clients on real websockets, real processes, real
-//! faults, and a judge over everything that was sent, acknowledged, delivered, shown and stored.
+//! faults, and a judge over everything that was sent, acknowledged, delivered, shown and stored. And measures it
+//! beside the server that it replaces.
 
 use std::{io::Write as _, path::PathBuf, process::Command};
 
@@ -13,6 +14,7 @@ mod faults;
 mod history;
 mod judge;
 mod load;
+mod measure;
 mod packet;
 mod process;
 mod proxy;
@@ -24,6 +26,8 @@ mod socket;
 mod stats;
 mod wait;
 mod world;
+
+pub use measure::{LoadArguments, load};
 
 /// Runs faults against private processes, and judges what comes of it.
 #[derive(Parser, Debug)]

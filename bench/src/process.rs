@@ -102,6 +102,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

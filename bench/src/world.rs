@@ -33,9 +33,22 @@ pub(crate) enum Part {
     Workers,
 }
 
+/// The Node.js server that is measured instead of the gateways.
+#[derive(Clone, Debug)]
+pub(crate) struct Baseline {
+    /// Its `server.js`.
+    pub script: PathBuf,
+    /// Broadcast before saving.
+    pub best_case: bool,
+}
+
 /// How a run's processes are set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
+    /// How many gateways.
+    pub gateways: usize,
+    /// What to run instead of them, if not them.
+    pub baseline: Option<Baseline>,
     /// How many workers.
     pub workers: usize,
     /// Who reaches the servers by proxies.
@@ -44,6 +57,8 @@ pub(crate) struct Shape {
     pub gateway_env: Vec<(&'static str, String)>,
     /// More settings of the workers.
     pub worker_env: Vec<(&'static str, String)>,
+    /// Let a MongoDB stand-in sync each commit, as it must where it is killed.
+    pub synced: bool,
     /// Give Redis a replica.
     pub replica: bool,
     /// Start Redis and MongoDB only after the gateways and workers.
@@ -57,10 +72,13 @@ pub(crate) struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         Self {
+            gateways: 2,
+            baseline: None,
             workers: 1,
             proxied: Vec::new(),
             gateway_env: Vec::new(),
             worker_env: vec![("CLAIM_IDLE_MS", "3000".into())],
+            synced: true,
             replica: false,
             servers_last: false,
             small_disk: false,
@@ -121,7 +139,7 @@ impl World {
             .then(|| SmallDisk::mount(&directory.join("redis")))
             .transpose()?;
         let redis = redis(programs, directory, "redis")?;
-        let mongo = mongo(programs, directory)?;
+        let mongo = mongo(programs, directory, shape.synced)?;
         let mut world = Self {
             redis,
             mongo,
@@ -142,8 +160,11 @@ impl World {
         if shape.replica {
             world.add_replica(life).await?;
         }
-        for number in 0..2 {
-            world.add_gateway(number, life, shape).await?;
+        for number in 0..shape.gateways {
+            match &shape.baseline {
+                Some(baseline) => world.add_baseline(number, baseline, shape)?,
+                None => world.add_gateway(number, life, shape).await?,
+            }
         }
         if shape.proxied.contains(&Part::Workers) {
             world.worker_redis = Some(Proxy::open(life, world.redis.address).await?);

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Context as _;
 use ticket_shared::lifecycle::Lifecycle;
 
-use super::{DATABASE, PARTITIONS, PREFIX, Part, Shape, World};
+use super::{Baseline, DATABASE, PARTITIONS, PREFIX, Part, Shape, World};
 use crate::{
-    process::{Process, free_address},
+    process::{Process, find, free_address},
     proxy::Proxy,
 };
 
@@ -64,11 +65,41 @@ impl World {
         self.gateways[number].start()
     }
 
+    /// Starts another process of the baseline, which stands where a gateway would.
+    ///
+    /// # Errors
+    /// Where it does not start, or there is no Node.js.
+    pub(super) fn add_baseline(
+        &mut self,
+        number: usize,
+        baseline: &Baseline,
+        shape: &Shape,
+    ) -> anyhow::Result<()> {
+        let node = find("NODE_BIN", &["node"], &[]).context("no node on the PATH")?;
+        let address = free_address()?;
+        let name = format!("node-{number}");
+        let mut process = Process::new(&name, &node, address, &self.directory)
+            .arg([baseline.script.display()])
+            .env("NODE_ENV", "production")
+            .env("MONGO_URI", &mongo_uri(self.mongo.address))
+            .env("HOST", "127.0.0.1")
+            .env("PORT", &address.port());
+        if shape.gateways > 1 {
+            process = process.env("REDIS_URL", &format!("redis://{}", self.redis.address));
+        }
+        if baseline.best_case {
+            process = process.env("BEST_CASE", "1");
+        }
+        self.gateways.push(process);
+        self.ops.push(address);
+        self.gateways[number].start()
+    }
+
     /// Starts another worker.
     ///
     /// # Errors
     /// Where it does not start.
-    pub(super) fn add_worker(&mut self, number: usize, shape: &Shape) -> anyhow::Result<()> {
+    pub(crate) fn add_worker(&mut self, number: usize, shape: &Shape) -> anyhow::Result<()> {
         let ops = free_address()?;
         let way =
             |proxy: &Option<Proxy>, server| proxy.as_ref().map_or(server, |proxy| proxy.address);

@@ -105,11 +105,15 @@ pub(super) fn redis(programs: &Programs, directory: &Path, name: &str) -> anyhow
         .arg(["--maxmemory-policy", "noeviction", "--daemonize", "no"]))
 }
 
-/// A MongoDB server, not started.
+/// A MongoDB server, not started. `synced` concerns a stand-in only.
 ///
 /// # Errors
 /// As [`redis`].
-pub(super) fn mongo(programs: &Programs, directory: &Path) -> anyhow::Result<Process> {
+pub(super) fn mongo(
+    programs: &Programs,
+    directory: &Path,
+    synced: bool,
+) -> anyhow::Result<Process> {
     let address = free_address()?;
     let home = directory.join("mongodb");
     std::fs::create_dir_all(&home)?;
@@ -130,7 +134,8 @@ pub(super) fn mongo(programs: &Programs, directory: &Path) -> anyhow::Result<Pro
         // writes that are confirmed.
         let help = Command::new(&programs.mongo).arg("--help").output();
         let sync = "--sync-on-commit";
-        let syncs = help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(sync));
+        let syncs =
+            synced && help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(sync));
         process
             .arg(["--host", "127.0.0.1", "--port", &port])
             .arg(["--storage-path", &home, "--cache-size", "256M"])
