@@ -28,6 +28,7 @@ faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5",
 
 fuzz: ## Feed mutated bytes to what reads them; longer with SECONDS=600, one with ONLY=payloads
 	@$(PYTHON) -u deploy/local/fuzz.py --seconds $(or $(SECONDS),60) $(if $(RUNS),--runs $(RUNS)) $(ONLY)
+
 bench: ## Measure beside the Node.js server; some with ONLY="closed open-2000", a trial with QUICK=1
 	@$(PYTHON) -u deploy/local/bench.py $(if $(QUICK),--quick) $(ONLY)
 
