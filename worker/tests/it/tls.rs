@@ -1,5 +1,7 @@
 //! A worker whose servers want TLS and a password; and what it does where they do not get on.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should panic")]
+
 #[path = "../../../gateway/tests/it/tls/secured.rs"]
 mod secured;
 
