@@ -35,6 +35,10 @@ pub struct Config {
     /// How many entries are read from each partition at once
     #[arg(long, env = "BATCH", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub batch: u64,
+    /// To how many of each partition that grows while there is a backlog, memory permitting and as long as a batch
+    /// takes no longer than a quarter of the grace period and of the idle time of claims; at least BATCH counts
+    #[arg(long, env = "BATCH_MAX", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub batch_max: u64,
     /// For how many milliseconds a read waits for entries; a stop may take as long
     #[arg(long, env = "BLOCK_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
     pub block_ms: u64,

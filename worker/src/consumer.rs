@@ -21,6 +21,7 @@ use crate::{
     backoff::Backoff,
     delivery::{Delivery, Unexpected},
     metrics::StepLabel,
+    pace::Pace,
     settle::{Settler, Stopping},
 };
 
@@ -43,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) consumer: String,
     /// Entries of each partition in one read.
     pub(crate) batch: u64,
+    /// To how many that grows while there is a backlog.
+    pub(crate) batch_max: u64,
+    /// A batch that takes longer is not followed by a larger one.
+    pub(crate) patience: Duration,
     /// How long a read waits.
     pub(crate) block: Duration,
     /// After how long an entry of another worker is taken over.
@@ -75,6 +80,7 @@ struct Plan {
     own: bool,
     /// When to look for what others left behind.
     claim: Instant,
+    pace: Pace,
 }
 
 impl Reader {
@@ -107,6 +113,11 @@ impl Reader {
             groups: true,
             own: true,
             claim: Instant::now(),
+            pace: Pace::new(
+                self.settings.batch,
+                self.settings.batch_max,
+                self.settings.patience,
+            ),
         };
         let mut backoff = Backoff::default();
         let stopping = self.settler.stopping.clone();
@@ -136,7 +147,7 @@ impl Reader {
             plan.groups = false;
         }
         while plan.own {
-            let delivery = self.read("0", None).await?;
+            let delivery = self.read("0", self.settings.batch, None).await?;
             plan.own = !delivery.is_empty();
             self.settle(delivery).await?;
         }
@@ -147,8 +158,32 @@ impl Reader {
             // worker that is silent for long counts as gone.
             plan.own = true;
         }
-        let delivery = self.read(">", Some(self.settings.block)).await?;
-        self.settle(delivery).await
+        let (count, block) = (plan.pace.count(), self.settings.block);
+        let delivery = self.read(">", count, Some(block)).await?;
+        self.drain(plan, delivery).await
+    }
+
+    /// Settles `delivery`, and what follows for as long as there is a backlog: the next batch is read while this
+    /// one is settled. One is settled after the other, so nothing but the read runs ahead; an entry that was read
+    /// and is not settled is pending, like any other.
+    async fn drain(&self, plan: &mut Plan, mut delivery: Delivery) -> Result<(), Interrupted> {
+        loop {
+            // Without a backlog, to read ahead would make many small batches of what had become a large one.
+            let more = plan.pace.read(&delivery);
+            if !more || self.settler.stopping.is_cancelled() || plan.claim <= Instant::now() {
+                return self.settle(delivery).await;
+            }
+            let began = Instant::now();
+            let settle = async {
+                let settled = self.settle(delivery).await;
+                (settled, began.elapsed())
+            };
+            let ahead = self.read(">", plan.pace.count(), None);
+            let ((settled, took), next) = tokio::join!(settle, ahead);
+            settled?;
+            plan.pace.settled(took);
+            delivery = next?;
+        }
     }
 
     /// Creates the groups that are not there, from the very first entry on.
@@ -171,14 +206,19 @@ impl Reader {
         Ok(())
     }
 
-    async fn read(&self, from: &str, block: Option<Duration>) -> Result<Delivery, Interrupted> {
+    async fn read(
+        &self,
+        from: &str,
+        count: u64,
+        block: Option<Duration>,
+    ) -> Result<Delivery, Interrupted> {
         let block = block.map(|block| u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
         let reply: Value = self
             .blocking
             .xreadgroup(
                 GROUP,
                 self.settings.consumer.as_str(),
-                Some(self.settings.batch),
+                Some(count),
                 block,
                 false,
                 self.keys.clone(),

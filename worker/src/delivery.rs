@@ -104,6 +104,17 @@ impl Delivery {
         self.entries.is_empty() && self.lost.is_empty()
     }
 
+    /// How many entries the fullest partition has, how many partitions have any, and the bytes of all entries.
+    pub(crate) fn measure(&self) -> (usize, usize, usize) {
+        let of_partitions = self
+            .entries
+            .chunk_by(|one, next| one.partition == next.partition);
+        let fullest = of_partitions.clone().map(<[Delivered]>::len).max();
+        let fields = self.entries.iter().flat_map(|entry| &entry.fields);
+        let bytes = fields.map(|(name, value)| name.len() + value.len()).sum();
+        (fullest.unwrap_or(0), of_partitions.count(), bytes)
+    }
+
     fn add(&mut self, partition: u16, entries: Value) -> Option<()> {
         let Value::Array(entries) = entries else {
             return matches!(entries, Value::Null).then_some(());

@@ -24,6 +24,7 @@ mod delivery;
 pub mod fold;
 mod indexes;
 mod metrics;
+mod pace;
 mod probe;
 #[cfg(test)]
 mod sample;
@@ -200,6 +201,8 @@ fn start_readers(
         let settings = Settings {
             consumer: config.consumer.clone(),
             batch: config.batch,
+            batch_max: config.batch_max,
+            patience: config.claim_idle().min(config.grace()) / 4,
             block: config.block(),
             claim_idle: config.claim_idle(),
         };

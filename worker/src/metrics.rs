@@ -64,7 +64,7 @@ impl Default for Metrics {
             registry: Arc::default(),
             persisted: Family::default(),
             batches: Counter::default(),
-            batch_entries: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            batch_entries: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             batch_seconds: Histogram::new(exponential_buckets(0.002, 2.5, 10)),
             retries: Family::default(),
             parked: Family::default(),

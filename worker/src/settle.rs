@@ -89,6 +89,12 @@ impl Settler {
             batch.ms = began.elapsed().as_millis(),
             "batch settled"
         );
+        if self.stopping.is_cancelled() {
+            tracing::info!(
+                batch.entries = entries,
+                "batch in hand settled after the stop was asked for"
+            );
+        }
         Ok(())
     }
 

@@ -32,6 +32,15 @@ fn late(run: &crate::run::Run, by: Duration) {
     }
 }
 
+/// How many entries a worker finished after it was asked to stop, as its log says.
+fn after_stop(log: &str) -> u64 {
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line["message"] == "batch in hand settled after the stop was asked for")
+        .filter_map(|line| line["batch.entries"].as_u64())
+        .sum()
+}
+
 pub(super) async fn killed(context: Context) -> anyhow::Result<Row> {
     under(&context, "F3", pair(), usual(), async |run| {
         late(run, Duration::from_millis(400));
@@ -77,9 +86,14 @@ pub(super) async fn terminated(context: Context) -> anyhow::Result<Row> {
         let took = run.note(took).unwrap_or_default();
         late(run, Duration::ZERO);
         run.acks(300).await?;
+        let log = std::fs::read_to_string(run.world.workers[0].log())?;
         Ok(
             Told::new("SIGTERM to one of two workers while MongoDB answers 400 ms late")
-                .figure(format!("ended with code 0 after {} ms", took.as_millis())),
+                .figure(format!("ended with code 0 after {} ms", took.as_millis()))
+                .figure(format!(
+                    "{} entries in hand stored after the signal",
+                    after_stop(&log)
+                )),
         )
     })
     .await

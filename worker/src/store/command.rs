@@ -1,6 +1,6 @@
 //! Bulk commands: many operations each, within what a server takes at once.
 
-use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, cstr, doc};
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, cstr};
 
 use super::{Refusal, Refused, Scope};
 use crate::fold::{Insert, Update, Writes};
@@ -9,7 +9,7 @@ use crate::fold::{Insert, Update, Writes};
 const OPERATIONS: usize = 1_000;
 /// Bytes in one command. A server takes 16 MiB and a little more.
 const BYTES: usize = 8 * 1024 * 1024;
-/// Bytes in one operation. A command with one such operation still fits.
+/// Bytes in one document, or in what an update sets. A command with one such operation still fits.
 const OPERATION_BYTES: usize = 16 * 1024 * 1024 - 16 * 1024;
 
 /// One operation in a command.
@@ -17,10 +17,10 @@ const OPERATION_BYTES: usize = 16 * 1024 * 1024 - 16 * 1024;
 pub(super) struct Operation {
     pub(super) entry: usize,
     pub(super) scope: Scope,
-    /// As the server wants it.
+    /// As the server wants it, but for `upsert`.
     body: RawDocumentBuf,
-    /// The same without `upsert`, where it is one.
-    plain: Option<RawDocumentBuf>,
+    /// Whether to create the document where it is not there.
+    upsert: bool,
 }
 
 /// What a command does.
@@ -97,7 +97,11 @@ impl Command {
     pub(super) fn encode(&self, concern: &RawDocumentBuf) -> RawDocumentBuf {
         let mut list = RawArrayBuf::new();
         for operation in &self.operations {
-            list.push(operation.body.clone());
+            let mut body = operation.body.clone();
+            if self.verb == Verb::Update {
+                body.append(cstr!("upsert"), operation.upsert);
+            }
+            list.push(body);
         }
         let mut command = RawDocumentBuf::new();
         match self.verb {
@@ -131,9 +135,9 @@ impl Command {
             .iter()
             .filter_map(|&place| {
                 let operation = self.operations.get(place)?;
-                Some(Operation {
-                    body: operation.plain.clone()?,
-                    plain: None,
+                operation.upsert.then(|| Operation {
+                    body: operation.body.clone(),
+                    upsert: false,
                     ..*operation
                 })
             })
@@ -146,15 +150,17 @@ impl Command {
 }
 
 fn update(update: &Update) -> Result<Operation, Refused> {
-    let document = |upsert: bool| {
-        let body = doc! { "q": &update.filter, "u": { "$set": &update.set }, "upsert": upsert };
-        encoded(&body, update.entry, update.scope)
-    };
+    let part = |document| encoded(document, update.entry, update.scope);
+    let mut change = RawDocumentBuf::new();
+    change.append(cstr!("$set"), part(&update.set)?);
+    let mut body = RawDocumentBuf::new();
+    body.append(cstr!("q"), part(&update.filter)?);
+    body.append(cstr!("u"), change);
     Ok(Operation {
         entry: update.entry,
         scope: update.scope,
-        body: document(update.upsert)?,
-        plain: update.upsert.then(|| document(false)).transpose()?,
+        body,
+        upsert: update.upsert,
     })
 }
 
@@ -163,7 +169,7 @@ fn insert(insert: &Insert) -> Result<Operation, Refused> {
         entry: insert.entry,
         scope: Scope::Entry,
         body: encoded(&insert.document, insert.entry, Scope::Entry)?,
-        plain: None,
+        upsert: false,
     })
 }
 
@@ -197,6 +203,8 @@ fn chunks(operations: Vec<Operation>) -> Vec<Vec<Operation>> {
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson::doc;
+
     use super::*;
 
     fn inserts(count: usize, bytes: usize) -> Writes {

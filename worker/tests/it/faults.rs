@@ -119,6 +119,43 @@ async fn a_worker_killed_in_mid_batch_loses_nothing() {
     world.finish(running).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_with_a_batch_read_ahead_loses_nothing() {
+    let world = World::new().await;
+    let logs = logs(40, 49);
+    append(&world, &logs).await;
+    let mongo = Proxy::new(&world.mongo_uri).await;
+    let mongo_uri = format!(
+        "mongodb://{}/{}?directConnection=true&serverSelectionTimeoutMS=300",
+        mongo.address,
+        world.db.name()
+    );
+    let settings = &[
+        "--batch=5",
+        "--batch-max=10",
+        "--mongo-uri",
+        mongo_uri.as_str(),
+    ];
+    let first = world.start("w1", settings).await;
+    // One batch waits for MongoDB, the next and larger one has been read, and no more than that.
+    let in_hand = (5 + 10) * i64::from(world.keys.partitions());
+    until("a batch is read ahead", async || {
+        world.unsettled().await.0 >= in_hand
+    })
+    .await;
+    until("the batch in hand is tried again", async || {
+        let (_, metrics) = first.ask("/metrics").await;
+        metrics.contains("ticket_worker_retries_total{step=\"store\"} 2")
+    })
+    .await;
+    assert_eq!(world.unsettled().await.0, in_hand);
+    first.kill().await;
+
+    let running = world.start("w2", &["--claim-idle-ms", "200"]).await;
+    check(&world, &logs, 49).await;
+    world.finish([running]).await;
+}
+
 #[tokio::test]
 async fn a_stop_finishes_the_batch_in_hand() {
     let world = World::new().await;
