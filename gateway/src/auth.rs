@@ -250,7 +250,7 @@ impl Said {
             None => None,
         };
         let token_id = match self.jti {
-            Some(id) => Some(text(&id, 256).ok_or(Rejected::Invalid("jti is no id"))?),
+            Some(id) => Some(text(&id, limits::TOKEN_ID).ok_or(Rejected::Invalid("jti is no id"))?),
             None => None,
         };
         Ok(Claims {

@@ -157,7 +157,7 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
             let item = tokio::select! {
                 biased;
                 phase = session.due(&call.caller) => {
-                    session.step(&call, phase).await;
+                    Box::pin(session.step(&call, phase)).await;
                     continue;
                 }
                 item = items.recv() => item,
@@ -171,11 +171,12 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
                         inbound.reply.send::<()>(Err(late()));
                         continue;
                     }
-                    let outcome = handle(call, inbound).await;
+                    // Boxed: else the task of an idle connection would be as large as the largest handler.
+                    let outcome = Box::pin(handle(call, *inbound)).await;
                     failing = outcome == Some(ErrorCode::Unavailable);
                 }
                 Item::Closed(socket) => {
-                    return leave_ticket::disconnected(&app, &connection, &socket).await;
+                    return Box::pin(leave_ticket::disconnected(&app, &connection, &socket)).await;
                 }
             }
         }

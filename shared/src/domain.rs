@@ -27,6 +27,8 @@ pub mod limits {
     pub const CLIENT_MESSAGE_ID: usize = 64;
     /// The part of a message that `lastMessage` shows.
     pub const PREVIEW: usize = 200;
+    /// A token's own id.
+    pub const TOKEN_ID: usize = 256;
     /// A token, in characters.
     pub const TOKEN: usize = 8 * 1024;
     /// A frame or a body, in bytes.

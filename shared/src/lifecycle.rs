@@ -53,6 +53,8 @@ impl Lifecycle {
     /// only it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let hard = self.hard.clone();
+        // Boxed before it goes into another future, which would keep room for it twice.
+        let task = Box::pin(task);
         self.spawn_on_runtime(async move {
             tokio::select! {
                 () = hard.cancelled() => {}

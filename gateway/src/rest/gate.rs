@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -57,7 +57,7 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
             };
             request.extensions_mut().insert(client);
         }
-        return next.run(request).await;
+        return next.run(lean(request)).await;
     };
     if let Some(line) = app.admission.line_of(&sid) {
         if line.ended() {
@@ -72,6 +72,34 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         }
     }
     next.run(request).await
+}
+
+/// The headers that a session's first request is still asked for: by the library when it upgrades, by us for a
+/// token.
+const NEEDED: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_TYPE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::UPGRADE,
+];
+
+/// The request with nothing in it that is not needed. The library keeps it for as long as the session lasts, and
+/// what it holds are views of the 8 KiB that it was read into: copied, those are freed.
+fn lean(mut request: Request) -> Request {
+    let mut needed = HeaderMap::with_capacity(NEEDED.len());
+    for name in NEEDED {
+        let value = request.headers().get(&name).map(HeaderValue::as_bytes);
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
+            needed.insert(name, value);
+        }
+    }
+    *request.headers_mut() = needed;
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Ends a session that polls: its own request becomes the packet by which a client says good-bye.

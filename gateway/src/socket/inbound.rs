@@ -64,7 +64,8 @@ pub struct Connection {
 /// One thing in a socket's queue.
 #[derive(Debug)]
 pub(super) enum Item {
-    Event(Inbound),
+    // Boxed: a queue has room for dozens of items from its beginning on.
+    Event(Box<Inbound>),
     Closed(SocketRef<Adapter>),
 }
 
@@ -157,10 +158,10 @@ impl Connection {
             Some(inbound)
         } else {
             self.queue
-                .send(Item::Event(inbound))
+                .send(Item::Event(Box::new(inbound)))
                 .err()
                 .and_then(|unsent| match unsent.0 {
-                    Item::Event(inbound) => Some(inbound),
+                    Item::Event(inbound) => Some(*inbound),
                     Item::Closed(_) => None,
                 })
         };

@@ -89,7 +89,14 @@ impl Session {
             Phase::Expiring => {
                 let expires_at = Time::from_seconds(self.expires_at);
                 let event = TokenExpiring { expires_at };
-                if call.socket.emit(server::TOKEN_EXPIRING, &event).is_err() {
+                // A connection that begins with such a token is set up before its client may be told anything.
+                let begun = async {
+                    while !call.socket.connected() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                let begun = tokio::time::timeout(Duration::from_secs(1), begun).await;
+                if begun.is_err() || call.socket.emit(server::TOKEN_EXPIRING, &event).is_err() {
                     tracing::debug!("client not told that its token expires");
                 }
             }

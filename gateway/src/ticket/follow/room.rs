@@ -129,7 +129,9 @@ impl Room {
     ) {
         match subscribed.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Self::refuse(error, &follower, self.ticket, commands).await,
+            Ok(Err(error)) => {
+                return Box::pin(Self::refuse(error, &follower, self.ticket, commands)).await;
+            }
             // The subscribing task is gone: the process is stopping.
             Err(_) => return,
         }
@@ -140,7 +142,7 @@ impl Room {
                 () = stopping.cancelled() => break,
                 command = commands.recv() => command,
                 () = sleep_until(self.next_timer()) => {
-                    self.timers().await;
+                    Box::pin(self.timers()).await;
                     if self.end_at.is_some_and(|end| end <= Instant::now()) && follower.end(self.ticket, &commands) {
                         break;
                     }
@@ -150,7 +152,7 @@ impl Room {
             let Some(command) = command else { break };
             self.obey(command).await;
             if self.missed.swap(false, Ordering::AcqRel) {
-                self.catch_up().await;
+                Box::pin(self.catch_up()).await;
             }
         }
         self.shared.metrics.followed.dec();
@@ -176,13 +178,14 @@ impl Room {
         }
     }
 
+    /// What is rare is boxed: else an idle ticket's task would be as large as the largest of it.
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Frame(frame) => self.frame(&frame).await,
             // Leases may be gone with what was missed.
             Command::CatchUp => self.next_beat = Instant::now(),
-            Command::Join(request) => self.join(*request).await,
-            Command::Leave(request) => self.leave(request).await,
+            Command::Join(request) => Box::pin(self.join(*request)).await,
+            Command::Leave(request) => Box::pin(self.leave(request)).await,
             Command::Release(done) => {
                 let sockets: Vec<_> = self
                     .members
@@ -190,11 +193,11 @@ impl Room {
                     .map(|member| member.socket.clone())
                     .collect();
                 for socket in sockets {
-                    self.leave(LeaveRequest {
+                    Box::pin(self.leave(LeaveRequest {
                         socket,
                         on_purpose: false,
                         reply: None,
-                    })
+                    }))
                     .await;
                 }
                 // Whoever asked may have given up waiting.

@@ -225,7 +225,7 @@ impl TryFrom<Value> for Revoke {
         let mut fields = Fields::of(payload)?;
         match (
             fields.optional_text("sub", limits::ID)?,
-            fields.optional_text("jti", limits::ID)?,
+            fields.optional_text("jti", limits::TOKEN_ID)?,
         ) {
             (Some(person), None) => Ok(Self::Of(person)),
             (None, Some(token)) => Ok(Self::Token(token)),

@@ -24,7 +24,7 @@ impl Room {
                     self.emit(*entry).await;
                 } else if entry.seq > seen.seq {
                     self.shared.metrics.holes.inc();
-                    self.catch_up().await;
+                    Box::pin(self.catch_up()).await;
                 }
             }
             Ok(Frame::Signal(signal)) => self.signal(signal).await,
