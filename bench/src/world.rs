@@ -44,6 +44,10 @@ pub(crate) struct Baseline {
 
 /// How a run's processes are set up.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "ways to set a run up, of which any may go together"
+)]
 pub(crate) struct Shape {
     /// How many gateways.
     pub gateways: usize,
