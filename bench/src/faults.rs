@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod clients;
+mod crowd;
 mod disk;
 mod gateways;
 mod mongo;
@@ -73,6 +74,8 @@ pub(crate) const ALL: &[Fault] = table! {
     "F18" true "the same send twice at once, on two gateways" clients::twins;
     "F19" false "two agents change the status at once" clients::rivals;
     "F20" false "a gateway's clock 10 minutes off" gateways::clock;
+    "F22" false "clients that read nothing" crowd::slow;
+    "F24" false "a client that floods" crowd::flooded;
     "F28" true "SIGTERM to a gateway" gateways::terminated;
     "F29" false "SIGTERM to a worker" workers::terminated;
     "P8" true "rolling restart of everything" gateways::rolling;
@@ -94,6 +97,8 @@ pub(crate) struct Told {
     mark: Option<u32>,
     /// What is lost by design.
     by_design: Vec<Broken>,
+    /// When a phase without the fault began, and when it ended and the one with it began.
+    compared: Option<(u32, u32)>,
 }
 
 impl Told {
@@ -106,6 +111,11 @@ impl Told {
 
     fn figure(mut self, figure: impl Into<String>) -> Self {
         self.figures.push(figure.into());
+        self
+    }
+
+    fn compared(mut self, from: u32, between: u32) -> Self {
+        self.compared = Some((from, between));
         self
     }
 
@@ -150,6 +160,15 @@ async fn under(
     }
     let mut figures = told.figures;
     figures.extend(gone);
+    if let Some((from, between)) = told.compared {
+        let long = between - from;
+        let before = stats::delivery_p99(&finished.history, from, between);
+        let then = stats::delivery_p99(&finished.history, between, between + long);
+        let ratio = f64::from(then) / f64::from(before.max(1));
+        figures.push(format!(
+            "p99 of delivery to the others {then} ms, {before} ms before ({ratio:.2} times)"
+        ));
+    }
     if let Some(mark) = told.mark {
         let ms = |after: Option<u32>| after.map_or("(nobody)".to_owned(), |ms| format!("{ms} ms"));
         let (local, remote) = stats::delivery_after(&finished.history, mark);

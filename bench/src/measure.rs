@@ -208,3 +208,10 @@ fn notes(context: &bed::Context, arguments: &LoadArguments) -> BTreeMap<String, 
     }
     notes
 }
+
+/// The resident memory of a process in bytes, while it runs.
+pub(crate) fn resident(process: u32) -> Option<f64> {
+    cost::usage(&process.to_string())
+        .ok()
+        .map(|usage| usage.rss)
+}

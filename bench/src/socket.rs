@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config,
     tungstenite::{self, Message},
@@ -49,8 +52,30 @@ impl Socket {
     /// # Errors
     /// Where it is not let in, in time.
     pub(crate) async fn connect(address: &str) -> Result<Self, Lost> {
+        let tcp = async { TcpStream::connect(address).await };
+        Self::over(tcp, address).await
+    }
+
+    /// The same with room for next to nothing that is not read yet.
+    ///
+    /// # Errors
+    /// As [`Socket::connect`].
+    pub(crate) async fn connect_narrow(address: &str) -> Result<Self, Lost> {
+        let tcp = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_recv_buffer_size(4_096)?;
+            let address = address.parse().map_err(std::io::Error::other)?;
+            socket.connect(address).await
+        };
+        Self::over(tcp, address).await
+    }
+
+    async fn over(
+        tcp: impl Future<Output = std::io::Result<TcpStream>>,
+        address: &str,
+    ) -> Result<Self, Lost> {
         timeout(CONNECTING, async {
-            let tcp = TcpStream::connect(address).await?;
+            let tcp = tcp.await?;
             tcp.set_nodelay(true)?;
             let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
             let (stream, _) =

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ticket_shared::id::Id;
 
-use crate::history::{History, What};
+use crate::history::{History, Key, What};
 
 /// The sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,30 @@ pub(crate) fn delivery_after(history: &History, mark: u32) -> (Option<u32>, Opti
         }
     }
     (local, remote)
+}
+
+/// The 99th percentile of the time from sending to delivery, in ms, of messages sent from `from` to `to`.
+pub(crate) fn delivery_p99(history: &History, from: u32, to: u32) -> u32 {
+    let records = || history.clients.iter().flat_map(|client| &client.records);
+    let sent: HashMap<Key, u32> = records()
+        .filter(|record| (from..to).contains(&record.at))
+        .filter_map(|record| match record.what {
+            What::Sent { key, .. } => Some((key, record.at)),
+            _ => None,
+        })
+        .collect();
+    let mut took: Vec<u32> = records()
+        .filter_map(|record| match &record.what {
+            What::Event {
+                message: Some(message),
+                ..
+            } => Some(record.at.saturating_sub(*sent.get(&message.key?)?)),
+            _ => None,
+        })
+        .collect();
+    took.sort_unstable();
+    let place = took.len() * 99 / 100;
+    took.get(place).copied().unwrap_or(0)
 }
 
 /// The longest time, in ms, in which some client that stayed connected heard nothing, from `mark` on until it

@@ -1,0 +1,186 @@
+//! What some clients do to all the others.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use ticket_shared::event::client;
+use tokio::time::{Instant, interval, timeout};
+
+use super::{Told, under};
+use crate::{
+    load::Size,
+    measure::resident,
+    packet::{PONG, Packet, asking},
+    report::Row,
+    run::{Context, Run, ask},
+    socket::Socket,
+    wait::until,
+    world::Shape,
+};
+
+/// Clients that read nothing.
+const STALLED: usize = 100;
+/// How long each of the two phases lasts that are compared.
+const PHASE: Duration = Duration::from_secs(15);
+
+/// Many readers in few tickets.
+fn crowd() -> Size {
+    Size {
+        tickets: 16,
+        customers: 17,
+        agents: 32,
+        spread: 1,
+        rate: 100,
+        window: 4,
+    }
+}
+
+/// Writes long messages into all tickets in turn, for a while: what a client does not read piles up by it.
+async fn chatter(run: &Run, long: Duration) -> anyhow::Result<()> {
+    let mut socket = Socket::connect(&run.world.gateways[0].address.to_string()).await?;
+    let content = "x".repeat(6_000);
+    let (began, mut pace) = (Instant::now(), interval(Duration::from_millis(8)));
+    for id in 0.. {
+        if began.elapsed() > long {
+            break;
+        }
+        pace.tick().await;
+        let ticket = run.tickets[usize::try_from(id)? % run.tickets.len()];
+        let payload = json!({
+            "ticketId": ticket, "senderId": "chatter", "senderType": "agent", "senderName": "Chatter",
+            "content": content,
+        });
+        ask(&mut socket, id, client::SEND_MESSAGE, &payload).await?;
+    }
+    Ok(())
+}
+
+/// Who is in a ticket, of those who read nothing.
+async fn still_there(run: &Run) -> anyhow::Result<usize> {
+    let mut socket = Socket::connect(&run.world.gateways[1].address.to_string()).await?;
+    let mut there = 0;
+    for (id, ticket) in run.tickets.iter().enumerate() {
+        let join = json!({"ticketId": ticket, "userId": "watcher", "userType": "agent", "userName": "Watcher"});
+        let joined = ask(&mut socket, id as u64, client::JOIN_TICKET, &join).await?;
+        let people = joined["participants"]
+            .as_array()
+            .context("a join without participants")?;
+        let stalled = |person: &&Value| {
+            let id = person["userId"].as_str();
+            id.is_some_and(|id| id.starts_with("stalled"))
+        };
+        there += people.iter().filter(stalled).count();
+    }
+    Ok(there)
+}
+
+pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F22", Shape::default(), crowd(), async |run| {
+        let from = run.mark();
+        chatter(run, PHASE).await?;
+        let between = run.mark();
+        let all = |run: &Run| {
+            let gateways = run.world.gateways.iter().filter_map(|gateway| resident(gateway.id()?));
+            gateways.sum::<f64>()
+        };
+        let before = all(run);
+        let mut stalled = Vec::new();
+        for number in 0..STALLED {
+            let gateway = run.world.gateways[number % 2].address.to_string();
+            let mut socket = Socket::connect_narrow(&gateway).await?;
+            let name = format!("stalled-{number}");
+            let ticket = run.tickets[number % run.tickets.len()];
+            let join = json!({"ticketId": ticket, "userId": name, "userType": "user", "userName": name});
+            // Nobody reads the answer, nor anything else.
+            socket.write(asking(1, client::JOIN_TICKET, &join)).await?;
+            stalled.push(socket);
+        }
+        until("they are there", Duration::from_secs(20), async || {
+            still_there(run).await.is_ok_and(|there| there == STALLED)
+        })
+        .await?;
+        chatter(run, PHASE).await?;
+        let grown = (all(run) - before).max(0.0);
+        let until_gone = Instant::now();
+        until("all of them are gone", Duration::from_mins(1), async || {
+            still_there(run).await.is_ok_and(|there| there == 0)
+        })
+        .await?;
+        let after = until_gone.elapsed();
+        drop(stalled);
+        run.acks(200).await?;
+        Ok(Told::new(format!(
+            "{STALLED} clients that read nothing among 304 that do, in tickets where 125 messages of 6,000 characters are written a second"
+        ))
+        .compared(from, between)
+        .figure(format!(
+            "all closed and gone from presence {} ms after the last of those; the gateways grew by {:.0} KiB for each of them",
+            after.as_millis(),
+            grown / 1_024.0 / 100.0
+        )))
+    })
+    .await
+}
+
+/// Sends as fast as it can for a while, and counts what it is answered and how often it is cut off.
+async fn flood(run: &Run, long: Duration) -> anyhow::Result<(u64, u64, u64)> {
+    let (mut sent, mut limited, mut cut) = (0_u64, 0, 0);
+    let address = run.world.gateways[0].address.to_string();
+    let ticket = run.tickets[0];
+    let payload = json!({
+        "ticketId": ticket, "senderId": "flood", "senderType": "user", "senderName": "Flood", "content": "more",
+    });
+    let (began, mut pace) = (Instant::now(), interval(Duration::from_millis(1)));
+    while began.elapsed() < long {
+        let Ok(mut socket) = Socket::connect(&address).await else {
+            continue;
+        };
+        while began.elapsed() < long {
+            let packet = tokio::select! {
+                packet = socket.next() => packet,
+                _ = pace.tick() => {
+                    sent += 1;
+                    if socket.write(asking(sent, client::SEND_MESSAGE, &payload)).await.is_err() {
+                        cut += 1;
+                        break;
+                    }
+                    continue;
+                }
+            };
+            match packet {
+                Ok(Packet::Ack(_, answer)) if answer["error"]["code"] == "rate_limited" => {
+                    limited += 1
+                }
+                Ok(Packet::Ping) => drop(timeout(PHASE, socket.write(PONG.to_owned())).await),
+                Ok(_) => {}
+                Err(_) => {
+                    cut += 1;
+                    break;
+                }
+            }
+        }
+    }
+    Ok((sent, limited, cut))
+}
+
+pub(super) async fn flooded(context: Context) -> anyhow::Result<Row> {
+    let shape = Shape {
+        // As they are by default.
+        gateway_env: vec![("EVENT_RATE", "50".into()), ("ABUSE_LIMIT", "500".into())],
+        ..Shape::default()
+    };
+    under(&context, "F24", shape, crowd(), async |run| {
+        let from = run.mark();
+        run.lasts(PHASE).await;
+        let between = run.mark();
+        let (sent, limited, cut) = flood(run, PHASE).await?;
+        run.check(limited > 0, "the flood was never told `rate_limited`");
+        run.check(cut > 0, "the flood was never cut off");
+        run.acks(200).await?;
+        Ok(Told::new("one client sends 1,000 messages a second for 15 s, and comes back when it is cut off")
+            .compared(from, between)
+            .figure(format!("it sent {sent}, of which {limited} were answered `rate_limited`, and was cut off {cut} times")))
+    })
+    .await
+}
