@@ -150,7 +150,7 @@ async fn flood(run: &Run, long: Duration) -> anyhow::Result<(u64, u64, u64)> {
             };
             match packet {
                 Ok(Packet::Ack(_, answer)) if answer["error"]["code"] == "rate_limited" => {
-                    limited += 1
+                    limited += 1;
                 }
                 Ok(Packet::Ping) => drop(timeout(PHASE, socket.write(PONG.to_owned())).await),
                 Ok(_) => {}
