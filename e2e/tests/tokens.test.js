@@ -114,6 +114,24 @@ test("a token that runs out is warned of, may be replaced, and ends the connecti
   assert.ok(renewed.socket.connected);
 });
 
+test("who brings another token late is told to join again", async () => {
+  const { _id: ticketId } = await ticketOfSara();
+  const end = now() + 3;
+  const late = await it.connect(0, as({ ...sara, exp: end }));
+  const watching = await it.connect(1, as(agent));
+  await watching.done("join_ticket", { ticketId });
+  const { seq } = await late.done("join_ticket", { ticketId });
+  await watching.saw("user_left", (event) => event.userId === "sara");
+  await watching.done("send_message", { ticketId, content: "meanwhile" });
+  await late.done("refresh_token", { token: token(sara) });
+  await late.saw("resync", (event) => event.ticketId === ticketId);
+  assert.equal(late.messages.length, 0, "nothing was sent to it without a token");
+  const joined = await late.done("join_ticket", { ticketId, since: seq });
+  assert.deepEqual(joined.messages.map((message) => message.content), ["meanwhile"]);
+  await watching.done("send_message", { ticketId, content: "again" });
+  await late.saw("message_received", (event) => event.message.content === "again");
+});
+
 test("a revoked token ends its connections on every gateway, and nothing of it is taken", async () => {
   const { _id: ticketId } = await ticketOfSara();
   const admin = token({ sub: "root", role: "admin" });

@@ -106,11 +106,24 @@ impl Door {
                         return (stream, address.ip());
                     }
                 }
-                tokio::time::sleep(PAUSE).await;
+            } else if is_own_trouble(&error) {
+                continue;
             }
-            // Anything else is one connection's own trouble.
+            // Whatever else it is, it may last: no memory for another connection, for one.
+            tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// The connection was gone before it was accepted; the next one need not wait.
+fn is_own_trouble(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// `EMFILE` and `ENFILE`.

@@ -23,13 +23,15 @@ mod inbound;
 mod join_ticket;
 mod leave_ticket;
 mod refresh_token;
+mod reply;
 mod send_message;
 mod session;
 mod subscribe_queue;
 mod ticket_status_change;
 mod typing;
 
-pub use inbound::{Connection, Reply};
+pub use inbound::Connection;
+pub use reply::Reply;
 pub use typing::Throttle;
 
 use crate::{

@@ -1,4 +1,4 @@
-//! From the read loop to the handler: a socket's queue, the decoding of its events, and their answers.
+//! From the read loop to the handler: a socket's queue, and the decoding of its events.
 
 use std::{
     collections::HashMap,
@@ -10,25 +10,24 @@ use std::{
     time::Instant,
 };
 
-use serde::Serialize;
 use serde_json::Value;
 use socketioxide::{
-    SendError, SocketError,
-    extract::{AckSender, SocketRef},
+    extract::SocketRef,
     handler::{FromMessageParts, Value as Packet},
     socket::Socket,
 };
 use ticket_shared::{
     domain::{Person, limits},
-    event::{Ack, ErrorCode, Exception, Invalid, client, server},
+    event::Invalid,
     id::Id,
 };
 use tokio::sync::mpsc;
 
+use super::Reply;
 use crate::{
     access::Caller,
     adapter::Adapter,
-    admission::{Admission, Client, Line, Meter, size},
+    admission::{Admission, Client, Line, Meter},
     app::App,
     error::Error,
 };
@@ -55,6 +54,8 @@ pub struct Connection {
     bytes: AtomicUsize,
     joined: Mutex<HashMap<Id, Person>>,
     caller: Mutex<Caller>,
+    /// The tickets that it had to leave because its token ended.
+    shut: Mutex<Vec<Id>>,
     admission: Arc<Admission>,
     client: Option<Client>,
     meter: Mutex<Meter>,
@@ -87,6 +88,7 @@ impl Connection {
                 bytes: zero(),
                 joined: Mutex::default(),
                 caller: Mutex::new(caller),
+                shut: Mutex::default(),
                 admission: Arc::clone(admission),
                 client,
                 meter: Mutex::default(),
@@ -112,6 +114,11 @@ impl Connection {
     /// The same person goes on with another token.
     pub(super) fn go_on_as(&self, caller: Caller) {
         *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
+    }
+
+    /// The tickets that it had to leave because its token ended.
+    pub(super) fn shut(&self) -> MutexGuard<'_, Vec<Id>> {
+        self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The way out to the client.
@@ -195,11 +202,7 @@ impl FromMessageParts<Adapter> for Enqueued {
         packet: &mut Packet,
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        let reply = |event: &str| Reply {
-            event: event.chars().take(NAME).collect(),
-            ack_id: *ack_id,
-            socket: Arc::clone(socket),
-        };
+        let reply = |event: &str| Reply::new(event.chars().take(NAME).collect(), *ack_id, socket);
         let connection = socket.extensions.get::<Arc<Connection>>();
         // Before anything is made of it: a flood must cost next to nothing.
         if let Some(Err(error)) = connection.as_ref().map(|connection| connection.admit()) {
@@ -276,99 +279,4 @@ fn decode(packet: &Packet) -> (String, Result<Value, Error>) {
         Value::Null
     };
     (event, Ok(payload))
-}
-
-/// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
-/// something failed.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    event: String,
-    ack_id: Option<i64>,
-    socket: Arc<Socket<Adapter>>,
-}
-
-impl Reply {
-    /// The socket that is answered.
-    pub fn socket(&self) -> SocketRef<Adapter> {
-        SocketRef::from(Arc::clone(&self.socket))
-    }
-
-    /// Answers, and says with which code where it failed.
-    ///
-    /// A client that does not take its answer is cut off: it asks again over its next connection.
-    pub fn send<T: Serialize>(self, result: Result<T, Error>) -> Option<ErrorCode> {
-        let line = self.line();
-        let (sent, code) = match result {
-            Ok(answer) => (self.acknowledge(&Ack::ok(answer), line.as_deref()), None),
-            Err(error) => {
-                let (sent, code) = self.fail(error, line.as_deref());
-                (sent, Some(code))
-            }
-        };
-        if let Some(line) = line.filter(|_| !sent) {
-            line.end("an answer did not fit");
-        }
-        code
-    }
-
-    /// Answers what was not even looked at. Where such answers are not taken, they are dropped.
-    fn refuse(self, error: Error) {
-        let line = self.line();
-        let _ = self.fail(error, line.as_deref());
-    }
-
-    fn line(&self) -> Option<Arc<Line>> {
-        let connection = self.socket.extensions.get::<Arc<Connection>>()?;
-        Some(Arc::clone(connection.line()))
-    }
-
-    fn fail(self, error: Error, line: Option<&Line>) -> (bool, ErrorCode) {
-        // A name that is not ours is the client's own words.
-        let known = client::ALL.into_iter().find(|name| *name == self.event);
-        error.log(known.unwrap_or("unknown event"));
-        let body = error.body();
-        let code = body.code;
-        let sent = if self.ack_id.is_some() {
-            self.acknowledge(&Ack::<()>::failed(body), line)
-        } else {
-            let exception = Exception {
-                event: self.event,
-                error: body,
-            };
-            if let Some(line) = line {
-                line.put(size(&exception));
-            }
-            fitted(
-                self.socket
-                    .emit(server::EXCEPTION, &exception)
-                    .err()
-                    .as_ref(),
-            )
-        };
-        (sent, code)
-    }
-
-    /// Whether there was room for it.
-    fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
-        if self.ack_id.is_none() {
-            return true;
-        }
-        if let Some(line) = line {
-            line.put(size(answer));
-        }
-        // The library makes an acknowledgement only out of a message's parts, of which it looks at the id.
-        let mut none = Packet::Bytes(bytes::Bytes::new());
-        let Ok(ack) =
-            AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
-        fitted(ack.send(answer).err().as_ref())
-    }
-}
-
-/// Whether it was sent, or the client is gone anyway.
-fn fitted(error: Option<&SendError>) -> bool {
-    let full = matches!(
-        error,
-        Some(SendError::Socket(SocketError::InternalChannelFull))
-    );
-    !full
 }

@@ -7,7 +7,7 @@ use ticket_shared::{
 };
 use tokio::sync::oneshot;
 
-use super::inbound::{Call, Reply};
+use super::{Reply, inbound::Call};
 use crate::{
     access::{Action, Fields},
     error::Error,

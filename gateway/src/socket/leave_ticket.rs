@@ -7,7 +7,7 @@ use ticket_shared::{
     id::Id,
 };
 
-use super::inbound::{Call, Connection, Reply};
+use super::{Connection, Reply, inbound::Call};
 use crate::{
     adapter::Adapter,
     app::App,
@@ -57,13 +57,14 @@ pub(super) async fn leave(call: &Call, ticket: Id) {
     }
 }
 
-/// Lets the socket out of everything.
-pub(super) async fn leave_all(call: &Call) {
+/// Lets the socket out of everything because its token ended, and remembers out of what.
+pub(super) async fn shut_out(call: &Call) {
     call.socket.leave(queue::ROOM);
     let joined: Vec<_> = call.connection.joined().keys().copied().collect();
-    for ticket in joined {
-        leave(call, ticket).await;
+    for ticket in &joined {
+        leave(call, *ticket).await;
     }
+    *call.connection.shut() = joined;
 }
 
 /// The connection ended.

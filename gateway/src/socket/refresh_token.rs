@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use ticket_shared::{
-    event::{RefreshToken, Refreshed},
+    event::{RefreshToken, Refreshed, Resync, server},
     time::Time,
 };
 
@@ -24,13 +24,27 @@ pub(super) async fn handle(call: &Call, payload: Value) -> Result<Refreshed, Err
         return Err(Error::Forbidden("the token is somebody else's"));
     }
     let expires_at = Time::from_seconds(claims.expires_at);
-    let (caller, narrower) = (Caller::Known(claims.into()), claims_of(&call.caller));
-    let narrower = narrower.map(|before| before.tickets.clone());
+    let same = claims_of(&call.caller).is_some_and(|before| before.tickets == claims.tickets);
+    let caller = Caller::Known(claims.into());
     call.connection.go_on_as(caller.clone());
-    if narrower != claims_of(&caller).map(|claims| claims.tickets.clone()) {
+    if !same {
         leave_what_is_closed(call, &caller).await?;
     }
+    call_back(call).await;
     Ok(Refreshed { expires_at })
+}
+
+/// Tells a client that comes late to join again what it had to leave: else it would go on without hearing.
+async fn call_back(call: &Call) {
+    let shut = std::mem::take(&mut *call.connection.shut());
+    for ticket_id in shut {
+        // Which epoch it is, the join will say; a name that none has is as good.
+        let epoch = call.app.tickets.epoch(ticket_id).await.unwrap_or_default();
+        let event = Resync { ticket_id, epoch };
+        if call.socket.emit(server::RESYNC, &event).is_err() {
+            tracing::debug!("client not told to join again");
+        }
+    }
 }
 
 async fn leave_what_is_closed(call: &Call, caller: &Caller) -> Result<(), Error> {

@@ -100,7 +100,7 @@ impl Session {
                     tracing::debug!("client not told that its token expires");
                 }
             }
-            Phase::Expired => leave_ticket::leave_all(call).await,
+            Phase::Expired => leave_ticket::shut_out(call).await,
             Phase::Over => end(&call.socket),
         }
     }

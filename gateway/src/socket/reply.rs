@@ -1,0 +1,118 @@
+//! How events are answered.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use socketioxide::{
+    SendError, SocketError,
+    extract::AckSender,
+    handler::{FromMessageParts, Value as Packet},
+    socket::Socket,
+};
+use ticket_shared::event::{Ack, ErrorCode, Exception, client, server};
+
+use super::Connection;
+use crate::{
+    adapter::Adapter,
+    admission::{Line, size},
+    error::Error,
+};
+
+/// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
+/// something failed.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    event: String,
+    ack_id: Option<i64>,
+    socket: Arc<Socket<Adapter>>,
+}
+
+impl Reply {
+    /// The answer to this event of a socket.
+    pub(super) fn new(event: String, ack_id: Option<i64>, socket: &Arc<Socket<Adapter>>) -> Self {
+        Self {
+            event,
+            ack_id,
+            socket: Arc::clone(socket),
+        }
+    }
+
+    /// Answers, and says with which code where it failed.
+    ///
+    /// A client that does not take its answer is cut off: it asks again over its next connection.
+    pub fn send<T: Serialize>(self, result: Result<T, Error>) -> Option<ErrorCode> {
+        let line = self.line();
+        let (sent, code) = match result {
+            Ok(answer) => (self.acknowledge(&Ack::ok(answer), line.as_deref()), None),
+            Err(error) => {
+                let (sent, code) = self.fail(error, line.as_deref());
+                (sent, Some(code))
+            }
+        };
+        if let Some(line) = line.filter(|_| !sent) {
+            line.end("an answer did not fit");
+        }
+        code
+    }
+
+    /// Answers what was not even looked at. Where such answers are not taken, they are dropped.
+    pub(super) fn refuse(self, error: Error) {
+        let line = self.line();
+        let _ = self.fail(error, line.as_deref());
+    }
+
+    fn line(&self) -> Option<Arc<Line>> {
+        let connection = self.socket.extensions.get::<Arc<Connection>>()?;
+        Some(Arc::clone(connection.line()))
+    }
+
+    fn fail(self, error: Error, line: Option<&Line>) -> (bool, ErrorCode) {
+        // A name that is not ours is the client's own words.
+        let known = client::ALL.into_iter().find(|name| *name == self.event);
+        error.log(known.unwrap_or("unknown event"));
+        let body = error.body();
+        let code = body.code;
+        let sent = if self.ack_id.is_some() {
+            self.acknowledge(&Ack::<()>::failed(body), line)
+        } else {
+            let exception = Exception {
+                event: self.event,
+                error: body,
+            };
+            if let Some(line) = line {
+                line.put(size(&exception));
+            }
+            fitted(
+                self.socket
+                    .emit(server::EXCEPTION, &exception)
+                    .err()
+                    .as_ref(),
+            )
+        };
+        (sent, code)
+    }
+
+    /// Whether there was room for it.
+    fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
+        if self.ack_id.is_none() {
+            return true;
+        }
+        if let Some(line) = line {
+            line.put(size(answer));
+        }
+        // The library makes an acknowledgement only out of a message's parts, of which it looks at the id.
+        let mut none = Packet::Bytes(bytes::Bytes::new());
+        let Ok(ack) =
+            AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
+        fitted(ack.send(answer).err().as_ref())
+    }
+}
+
+/// Whether it was sent, or the client is gone anyway.
+fn fitted(error: Option<&SendError>) -> bool {
+    let full = matches!(
+        error,
+        Some(SendError::Socket(SocketError::InternalChannelFull))
+    );
+    !full
+}
