@@ -136,13 +136,10 @@ impl App {
 
         let presence = Arc::new(Presence::new(commands.clone(), keys.clone()));
         let commit = match config.durability {
-            Durability::Stream => None,
-            Durability::Replica => Some(Commit::start(
-                &common.redis_url,
-                &keys,
-                config.durability_replicas,
-                &life,
-            )?),
+            Durability::Stream => Commit::start(&commands, &keys, &life),
+            Durability::Replica => {
+                Commit::on_replicas(&common.redis_url, &keys, config.durability_replicas, &life)?
+            }
         };
         let limits = Limits {
             backlog: config.backlog_max,

@@ -11,7 +11,7 @@ use ticket_shared::{
 use super::{
     Tickets,
     view::{Part, parse_refusal},
-    warm::{fresh_epoch, message_field},
+    warm::message_field,
 };
 use crate::{
     access::{Grant, Reach},
@@ -67,7 +67,8 @@ struct Call {
     expected: Option<u64>,
     grant: Grant,
     change: String,
-    more: Vec<Value>,
+    /// What the script needs for it.
+    more: [Value; 2],
 }
 
 impl Tickets {
@@ -88,7 +89,7 @@ impl Tickets {
             expected: None,
             grant: grant.clone(),
             change: serde_json::to_string(&message)?,
-            more: vec![
+            more: [
                 if message.internal { "1" } else { "0" }.into(),
                 serde_json::to_string(&preview(&message))?.into(),
             ],
@@ -143,7 +144,7 @@ impl Tickets {
                 expected,
                 grant,
                 change: json!({ "to": to, "by": by }).to_string(),
-                more: vec![to.as_str().into()],
+                more: [to.as_str().into(), "".into()],
             },
             Change::Assign(to) => {
                 let change = json!({ "to": to, "by": by }).to_string();
@@ -156,7 +157,7 @@ impl Tickets {
                     expected,
                     grant,
                     change,
-                    more: vec![id.into(), name.into()],
+                    more: [id.into(), name.into()],
                 }
             }
         };
@@ -194,7 +195,7 @@ impl Tickets {
             expected: None,
             grant: Grant::TEAM,
             change: json!({ "by": by }).to_string(),
-            more: vec![
+            more: [
                 serde_json::to_string(base)?.into(),
                 serde_json::to_string(head)?.into(),
             ],
@@ -255,12 +256,12 @@ impl Tickets {
     }
 
     async fn append_once(&self, id: Id, call: &Call) -> Result<Answer, Error> {
-        let (keys, names) = (&self.0.keys, self.0.log_keys(id));
-        let mut args: Vec<Value> = vec![
+        let keys = &self.0.keys;
+        let [first, second] = call.more.clone();
+        let args = [
             call.op.into(),
             id.to_string().into(),
             keys.live(id).into(),
-            fresh_epoch()?.into(),
             call.known.map_or_else(|| "".into(), message_field),
             call.expected
                 .map(|seq| seq.to_string())
@@ -276,17 +277,15 @@ impl Tickets {
                 Reach::All | Reach::These(_) => "".into(),
             },
             call.change.clone().into(),
+            first,
+            second,
         ];
-        args.extend(call.more.iter().cloned());
-        let answer = match &self.0.commit {
-            Some(commit) => commit.call(names, args).await?,
-            None => self.0.append.call(&self.0.redis, names, args).await?,
-        };
+        let names = self.0.log_keys(id);
+        let answer = self.0.commit.call(keys.partition(id), names, args).await?;
         let mut items = Items::of(answer);
         match items.text().as_deref() {
             Some("ok") => {
-                let (seq, _prev, at) = (items.number(), items.number(), items.number());
-                let _epoch = items.value();
+                let (seq, at) = (items.number(), items.number());
                 let frame = items.bytes().unwrap_or_default();
                 tracing::debug!(ticket.id = %id, seq, kind = call.op, "appended");
                 Ok(Answer::Done {

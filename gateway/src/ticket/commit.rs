@@ -1,50 +1,78 @@
-//! Appends that must have reached replicas before they are acknowledged.
+//! Appends travel in groups: whatever came while the group before was on its way goes with the next, in one call
+//! of the script. Alone a call costs Redis, the client library and the system about as much as the append itself;
+//! a group pays once. Where nothing waits, a group is one append, and waits for nothing.
 //!
-//! `WAIT` counts the writes of its own connection, so these appends have one of their own, and are committed
-//! in groups: a batch of appends, one write that stands behind them all, one `WAIT`, all answers.
+//! Where appends must have reached replicas before they are acknowledged, a group ends with one `WAIT`. That counts
+//! the writes of its own connection, so these groups have one of their own.
 
 use std::time::Duration;
 
 use fred::{
     clients::{Client, Pipeline},
-    error::Error as RedisError,
+    error::{Error as RedisError, ErrorKind},
     interfaces::{ClientLike, KeysInterface, ServerInterface},
     types::{CustomCommand, Value},
 };
 use ticket_shared::{
     config::{BadSetting, Secret},
     lifecycle::Lifecycle,
-    redis::{self, Failure, failure},
+    redis::{self, COMMAND_TIMEOUT, Failure, failure},
     stream::Keys,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
+use super::warm::fresh_epoch;
 use crate::{error::Error, script::Script};
 
-/// How many appends are committed together.
-const GROUP: usize = 256;
+/// How many appends go together. Redis does nothing else meanwhile: some 15 µs for each.
+const GROUP: usize = 64;
 /// How many may wait for their group.
 const QUEUE: usize = 8_192;
 /// How long replicas may take. Below the deadline of a command, which the `WAIT` itself is.
 const REPLICAS: Duration = Duration::from_millis(800);
 
+/// How many keys an append has.
+pub(super) const KEYS: usize = 6;
+/// How many arguments.
+pub(super) const ARGS: usize = 10;
+
 /// One append.
 struct Job {
-    keys: Vec<String>,
-    args: Vec<Value>,
+    keys: [String; KEYS],
+    args: [Value; ARGS],
+    /// Until when it may be sent. Later nobody would wait for its answer.
+    until: Instant,
     done: oneshot::Sender<Result<Value, Error>>,
 }
 
-/// Commits appends on replicas. Cheap to clone.
+/// Commits appends. Cheap to clone.
 #[derive(Clone)]
-pub struct Commit(mpsc::Sender<Job>);
+pub struct Commit(Vec<mpsc::Sender<Job>>);
 
 impl Commit {
-    /// Commits on `replicas` of them, over a connection of its own.
+    /// Commits over `client`. On a cluster each partition has groups of its own, because a script touches the keys
+    /// of one slot only.
+    pub fn start(client: &Client, keys: &Keys, life: &Lifecycle) -> Self {
+        let lanes = if client.is_clustered() {
+            keys.partitions()
+        } else {
+            1
+        };
+        Self(
+            (0..lanes)
+                .map(|_| Lane::start(client.clone(), None, life))
+                .collect(),
+        )
+    }
+
+    /// Commits on `replicas` as well, over a connection of its own.
     ///
     /// # Errors
     /// Names `REDIS_URL`, or `DURABILITY` on a cluster, where one connection does not reach every server.
-    pub fn start(
+    pub fn on_replicas(
         url: &Secret,
         keys: &Keys,
         replicas: u16,
@@ -58,125 +86,193 @@ impl Commit {
             ));
         }
         drop(client.connect());
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let group = Group {
-            client,
+        let wait = Wait {
             mark: keys.commit(),
             replicas: i64::from(replicas),
         };
-        life.spawn_vital("commit", group.run(queue, life.clone()));
-        Ok(Self(jobs))
+        Ok(Self(vec![Lane::start(client, Some(wait), life)]))
     }
 
-    /// Runs the append script, and answers once what it did has reached the replicas.
+    /// Runs the append script for one entry of a partition, and answers once what it did is committed.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] where too many wait. [`Error::Unavailable`] also where too few replicas have it: it
-    /// may be appended, and sending it again with its id is safe.
-    pub(super) async fn call(&self, keys: Vec<String>, args: Vec<Value>) -> Result<Value, Error> {
+    /// [`Error::Overloaded`] where too many wait, or Redis refuses writes. [`Error::Unavailable`] where Redis does
+    /// not answer in time or too few replicas have it: it may be appended, and sending it again with its id is safe.
+    pub(super) async fn call(
+        &self,
+        partition: u16,
+        keys: [String; KEYS],
+        args: [Value; ARGS],
+    ) -> Result<Value, Error> {
         let (done, answer) = oneshot::channel();
-        let job = Job { keys, args, done };
-        self.0
+        let job = Job {
+            keys,
+            args,
+            until: Instant::now() + COMMAND_TIMEOUT,
+            done,
+        };
+        self.0[usize::from(partition) % self.0.len()]
             .try_send(job)
-            .map_err(|_| Error::Overloaded("too many changes wait for the replicas"))?;
+            .map_err(|_| Error::Overloaded("too many changes wait for the store"))?;
         answer
             .await
             .map_err(|_| unavailable("the process is stopping"))?
     }
 }
 
-struct Group {
-    client: Client,
+/// What a group waits for after its appends.
+struct Wait {
     mark: String,
     replicas: i64,
 }
 
-impl Group {
+/// Sends one group after the other.
+struct Lane {
+    client: Client,
+    script: Script,
+    wait: Option<Wait>,
+}
+
+impl Lane {
+    fn start(client: Client, wait: Option<Wait>, life: &Lifecycle) -> mpsc::Sender<Job> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let lane = Self {
+            client,
+            script: Script::new(include_str!("append.lua")),
+            wait,
+        };
+        life.spawn_vital("commit", lane.run(queue, life.clone()));
+        jobs
+    }
+
     async fn run(self, mut queue: mpsc::Receiver<Job>, life: Lifecycle) {
-        let script = Script::new(include_str!("append.lua"));
+        let mut jobs = Vec::with_capacity(GROUP);
+        let mut stopping = life.until_stopping();
         loop {
-            let mut jobs = Vec::new();
             tokio::select! {
-                () = life.stopping().cancelled() => return,
+                () = &mut stopping => return,
                 received = queue.recv_many(&mut jobs, GROUP) => if received == 0 { return },
             }
-            self.commit(&script, jobs).await;
+            self.commit(&mut jobs).await;
         }
     }
 
-    async fn commit(&self, script: &Script, jobs: Vec<Job>) {
-        let answers = match self.send(script, &jobs).await {
-            Ok(answers) => answers,
+    /// Answers all of `jobs`, and leaves none.
+    async fn commit(&self, jobs: &mut Vec<Job>) {
+        // Redis did not answer the group before. These were not sent, and their callers have waited long enough.
+        let now = Instant::now();
+        for job in jobs.extract_if(.., |job| job.until <= now) {
+            let _ = job.done.send(Err(unavailable("waited in vain")));
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        match self.send(jobs).await {
+            Ok(answers) => {
+                for (job, answer) in jobs.drain(..).zip(answers) {
+                    // Whoever asked may have given up.
+                    let _ = job.done.send(answer);
+                }
+            }
             Err(error) => {
-                for job in jobs {
+                for job in jobs.drain(..) {
                     let _ = job.done.send(Err(error.clone().into()));
                 }
-                return;
             }
+        }
+    }
+
+    /// As many answers as there are `jobs`, in their order.
+    async fn send(&self, jobs: &[Job]) -> Result<Vec<Result<Value, Error>>, RedisError> {
+        let fresh = fresh_epoch()
+            .map_err(|error| RedisError::new(ErrorKind::InvalidArgument, error.to_string()))?;
+        let keys = jobs.iter().flat_map(|job| job.keys.iter().cloned());
+        let args = jobs.iter().flat_map(|job| job.args.iter().cloned());
+        let (keys, args) = (
+            keys.collect(),
+            std::iter::once(fresh.into()).chain(args).collect(),
+        );
+        let (answer, reached) = match &self.wait {
+            None => (self.script.call(&self.client, keys, args).await?, true),
+            Some(wait) => self.send_and_wait(wait, keys, args).await?,
         };
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            // Whoever asked may have given up.
-            let _ = job.done.send(answer);
+        match answer {
+            Value::Array(answers) if answers.len() == jobs.len() => Ok(answers
+                .into_iter()
+                .map(|answer| {
+                    if reached {
+                        refused(answer)
+                    } else {
+                        Err(unavailable("too few replicas have it"))
+                    }
+                })
+                .collect()),
+            _ => Err(RedisError::new(ErrorKind::Parse, "answers are missing")),
         }
     }
 
     /// Sends a group in one pipeline, so that all of it is on one connection: a `WAIT` on another would count
-    /// nothing.
-    async fn send(
+    /// nothing. Says whether enough replicas have it.
+    async fn send_and_wait(
         &self,
-        script: &Script,
-        jobs: &[Job],
-    ) -> Result<Vec<Result<Value, Error>>, RedisError> {
-        let mut answers = self.once(script, jobs, false).await?;
-        if answers
-            .iter()
-            .any(|answer| matches!(answer, Err(error) if failure(error) == Failure::NoScript))
+        wait: &Wait,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<(Value, bool), RedisError> {
+        let mut answers = self.pipeline(wait, &keys, &args, false).await?;
+        if let Some(Err(error)) = answers.first()
+            && failure(error) == Failure::NoScript
         {
-            // A new server. The appends that it did know of would be repeats now; it knew none.
-            answers = self.once(script, jobs, true).await?;
+            // A new server.
+            answers = self.pipeline(wait, &keys, &args, true).await?;
         }
-        let reached = match answers.pop() {
-            Some(Ok(replicas)) => replicas.as_i64().unwrap_or(0) >= self.replicas,
-            Some(Err(error)) => return Err(error),
-            None => false,
-        };
-        Ok(answers
-            .into_iter()
-            .take(jobs.len())
-            .map(|answer| match answer {
-                Ok(answer) if reached => Ok(answer),
-                Ok(_) => Err(unavailable("too few replicas have it")),
-                Err(error) => Err(error.into()),
-            })
-            .collect())
+        let reached = answers.pop().transpose()?;
+        let reached = reached.and_then(|count| count.as_i64()).unwrap_or(0) >= wait.replicas;
+        match answers.into_iter().next() {
+            Some(answer) => Ok((answer?, reached)),
+            None => Err(RedisError::new(ErrorKind::Parse, "the answer is missing")),
+        }
     }
 
-    async fn once(
+    async fn pipeline(
         &self,
-        script: &Script,
-        jobs: &[Job],
+        wait: &Wait,
+        keys: &[String],
+        args: &[Value],
         text: bool,
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let pipeline: Pipeline<Client> = self.client.pipeline();
         let (command, which) = if text {
-            ("EVAL", script.text())
+            ("EVAL", self.script.text())
         } else {
-            ("EVALSHA", script.sha())
+            ("EVALSHA", self.script.sha())
         };
-        for job in jobs {
-            let mut words: Vec<Value> = vec![which.into(), job.keys.len().to_string().into()];
-            words.extend(job.keys.iter().map(|key| Value::from(key.as_str())));
-            words.extend(job.args.iter().cloned());
-            // The pipeline has no methods of its own for scripts.
-            let _: () = pipeline
-                .custom(CustomCommand::new_static(command, None, false), words)
-                .await?;
-        }
+        let mut words: Vec<Value> = vec![which.into(), keys.len().to_string().into()];
+        words.extend(keys.iter().map(|key| Value::from(key.as_str())));
+        words.extend(args.iter().cloned());
+        // The pipeline has no methods of its own for scripts.
+        let _: () = pipeline
+            .custom(CustomCommand::new_static(command, None, false), words)
+            .await?;
         // A repeat writes nothing. This does, so that the `WAIT` covers everything that was there before.
-        let _: () = pipeline.set(&self.mark, "1", None, None, false).await?;
+        let _: () = pipeline.set(&wait.mark, "1", None, None, false).await?;
         let timeout = i64::try_from(REPLICAS.as_millis()).unwrap_or(i64::MAX);
-        let _: () = pipeline.wait(self.replicas, timeout).await?;
+        let _: () = pipeline.wait(wait.replicas, timeout).await?;
         Ok(pipeline.try_all::<Value>().await)
+    }
+}
+
+/// The answer of one append, or why Redis refused it.
+fn refused(answer: Value) -> Result<Value, Error> {
+    let Value::Array(items) = &answer else {
+        return Ok(answer);
+    };
+    match &items[..] {
+        [word, reason] if word.as_bytes() == Some(b"failed") => {
+            let reason = reason.as_string().unwrap_or_default();
+            Err(RedisError::new(ErrorKind::Unknown, reason).into())
+        }
+        _ => Ok(answer),
     }
 }
 

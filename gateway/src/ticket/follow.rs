@@ -236,9 +236,10 @@ impl Follower {
     /// Hands what comes over the channels to the tickets' tasks.
     async fn route(self, life: Lifecycle) {
         let mut messages = self.0.client.message_rx();
+        let mut stopping = life.until_stopping();
         loop {
             let message = tokio::select! {
-                () = life.stopping().cancelled() => return,
+                () = &mut stopping => return,
                 message = messages.recv() => message,
             };
             match message {

@@ -187,7 +187,7 @@ async fn a_replica_without_the_last_writes_gives_no_number_twice() {
             world.keys.clone(),
             world.tickets.store().clone(),
             Watch::default(),
-            None,
+            Commit::start(&replica, &world.keys, &world.life),
         );
         let (again, repeated) = on_replica
             .send(id, message(id, "lost", Some("lost")), &Grant::TEAM)
@@ -233,13 +233,13 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
         let (url, second) = (url.clone(), &second);
         async move {
             let id = stored(&world).await;
-            let commit = Commit::start(&url, &world.keys, 1, &world.life).unwrap();
+            let commit = Commit::on_replicas(&url, &world.keys, 1, &world.life).unwrap();
             let tickets = Tickets::new(
                 world.redis.clone(),
                 world.keys.clone(),
                 world.tickets.store().clone(),
                 Watch::default(),
-                Some(commit),
+                commit,
             );
             until(async || {
                 tickets
@@ -303,7 +303,7 @@ async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
             world.keys.clone(),
             store,
             watch.clone(),
-            None,
+            Commit::start(&world.redis, &world.keys, &world.life),
         );
         for _ in 0..6 {
             tickets

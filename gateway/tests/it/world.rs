@@ -9,7 +9,11 @@ use fred::{
 };
 use futures::{FutureExt, TryStreamExt};
 use mongodb::Database;
-use ticket_gateway::{store::Store, ticket::Tickets, watch::Watch};
+use ticket_gateway::{
+    store::Store,
+    ticket::{Tickets, commit::Commit},
+    watch::Watch,
+};
 use ticket_shared::{
     config::Secret,
     id::Id,
@@ -70,7 +74,8 @@ impl World {
         let redis = redis::client(redis).unwrap();
         redis.init().await.unwrap();
         let keys = Keys::new(&name, 4);
-        let tickets = Tickets::new(redis.clone(), keys.clone(), store, Watch::default(), None);
+        let commit = Commit::start(&redis, &keys, &life);
+        let tickets = Tickets::new(redis.clone(), keys.clone(), store, Watch::default(), commit);
         Self {
             keys,
             redis,

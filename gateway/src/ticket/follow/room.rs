@@ -136,12 +136,18 @@ impl Room {
             Err(_) => return,
         }
         self.shared.metrics.followed.inc();
-        let stopping = self.shared.life.stopping().clone();
+        let mut stopping = self.shared.life.until_stopping();
+        let mut timer = Box::pin(sleep_until(self.next_timer()));
         loop {
+            // Set only where it changes: that costs more than most of what is done here.
+            let next = self.next_timer();
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
             let command = tokio::select! {
-                () = stopping.cancelled() => break,
+                () = &mut stopping => break,
                 command = commands.recv() => command,
-                () = sleep_until(self.next_timer()) => {
+                () = &mut timer => {
                     Box::pin(self.timers()).await;
                     if self.end_at.is_some_and(|end| end <= Instant::now()) && follower.end(self.ticket, &commands) {
                         break;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::to_raw_value;
 use ticket_shared::{
     domain::{Person, UserType},
     event::{
@@ -15,7 +16,7 @@ use ticket_shared::{
 use tokio::time::Instant;
 
 use super::{Member, Room};
-use crate::admission::{Line, size};
+use crate::admission::Line;
 
 /// How long somebody is shown as typing without saying so again.
 pub const TYPING: Duration = Duration::from_secs(6);
@@ -187,14 +188,19 @@ impl Room {
         if !agents_only {
             rooms.push(side_room(self.ticket, UserType::User));
         }
-        self.count(agents_only, but.is_some(), size(payload));
+        // Written once: for the count, and for everybody.
+        let Ok(payload) = to_raw_value(payload) else {
+            // Maps with keys that are no text can't be written. There are none.
+            return;
+        };
+        self.count(agents_only, but.is_some(), payload.get().len());
         let to = self.shared.io.within(rooms).local();
         let to = if let Some(but) = but {
             to.except(but)
         } else {
             to
         };
-        if let Err(error) = to.emit(event, payload).await {
+        if let Err(error) = to.emit(event, &payload).await {
             // The error holds an item for every socket that it failed for: never log it whole.
             let sockets = match &error {
                 socketioxide::BroadcastError::Socket(errors) => errors.len(),
