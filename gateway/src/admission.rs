@@ -20,7 +20,7 @@ mod line;
 mod settings;
 
 pub use address::Network;
-pub use line::{Line, PACKETS, size};
+pub use line::{Line, PACKETS};
 pub use settings::Limits;
 
 use crate::{

@@ -43,8 +43,8 @@ struct ScopeLabel {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EventLabels {
-    event: String,
-    outcome: String,
+    event: &'static str,
+    outcome: &'static str,
 }
 
 impl Metrics {
@@ -120,10 +120,7 @@ impl Metrics {
             .find(|known| *known == name)
             .unwrap_or("unknown");
         self.events
-            .get_or_create(&EventLabels {
-                event: event.into(),
-                outcome: outcome.into(),
-            })
+            .get_or_create(&EventLabels { event, outcome })
             .inc();
     }
 }

@@ -148,6 +148,7 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
         let mut session = Session::new();
         // Whether the last event could not be handled for want of Redis or MongoDB.
         let mut failing = false;
+        let mut stopping = app.life.until_stopping();
         loop {
             let call = Call {
                 app: Arc::clone(&app),
@@ -163,7 +164,7 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
                     continue;
                 }
                 item = items.recv() => item,
-                () = app.life.stopping().cancelled() => return,
+                () = &mut stopping => return,
             };
             let Some(item) = item else { return };
             match item {
@@ -216,7 +217,7 @@ async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
         ..
     } = inbound;
     let spare = reply.clone();
-    let metrics = call.app.metrics.clone();
+    let app = Arc::clone(&call.app);
     let name = event.clone();
     let work = std::panic::AssertUnwindSafe(async {
         let payload = match payload {
@@ -230,7 +231,7 @@ async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
             return reply.send::<()>(Err(error));
         }
         // The table of events.
-        match event.as_str() {
+        match &*event {
             client::JOIN_TICKET => join_ticket::handle(&call, payload, reply).await,
             client::LEAVE_TICKET => leave_ticket::handle(&call, payload, reply).await,
             client::SEND_MESSAGE => reply.send(send_message::handle(&call, payload).await),
@@ -249,7 +250,8 @@ async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
         Ok(outcome) => outcome,
         Err(_) => spare.send::<()>(Err(Error::Internal("the handler panicked".into()))),
     };
-    metrics.event(&name, outcome.map_or("ok", ErrorCode::as_str));
+    app.metrics
+        .event(&name, outcome.map_or("ok", ErrorCode::as_str));
     outcome
 }
 

@@ -9,11 +9,17 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod until;
+
+pub use until::Until;
+
+use until::Signal;
+
 /// Owns the tasks of one process (or of one test).
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    soft: CancellationToken,
-    hard: CancellationToken,
+    soft: Signal,
+    hard: Signal,
     tasks: TaskTracker,
     failed: Arc<Failed>,
 }
@@ -32,18 +38,25 @@ pub struct TaskDied(pub &'static str);
 impl Lifecycle {
     /// Cancelled when the process should finish what it has.
     pub fn stopping(&self) -> &CancellationToken {
-        &self.soft
+        &self.soft.token
+    }
+
+    /// Resolves then; for loops that run often, made once and polled again and again by the same task.
+    pub fn until_stopping(&self) -> Until {
+        self.soft.until()
     }
 
     /// Starts a task that lives as long as the process. It must return only once [`Lifecycle::stopping`] is
     /// cancelled: an earlier end, or a panic, is a failure of the process.
     pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (soft, hard, failed) = (self.soft.clone(), self.hard.clone(), self.failed.clone());
+        let (soft, failed) = (self.soft.token.clone(), self.failed.clone());
         let guard = Guard { name, soft, failed };
+        let ended = self.hard.until();
         self.spawn_on_runtime(async move {
             let _guard = guard;
             tokio::select! {
-                () = hard.cancelled() => {}
+                biased;
+                () = ended => {}
                 () = task => {}
             }
         });
@@ -52,12 +65,13 @@ impl Lifecycle {
     /// Starts a task that may end whenever it is done. A panic in it is logged by the runtime's hook and ends
     /// only it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let hard = self.hard.clone();
+        let ended = self.hard.until();
         // Boxed before it goes into another future, which would keep room for it twice.
         let task = Box::pin(task);
         self.spawn_on_runtime(async move {
             tokio::select! {
-                () = hard.cancelled() => {}
+                biased;
+                () = ended => {}
                 () = task => {}
             }
         });
@@ -79,7 +93,7 @@ impl Lifecycle {
     pub async fn until_stopped(&self) -> Result<(), TaskDied> {
         tokio::select! {
             () = self.failed.notify.notified() => {}
-            () = self.soft.cancelled() => {}
+            () = self.soft.token.cancelled() => {}
             () = signal() => tracing::info!("signal received, stopping"),
         }
         match self.failed.first.get() {
@@ -90,13 +104,13 @@ impl Lifecycle {
 
     /// Asks every task to finish.
     pub fn stop(&self) {
-        self.soft.cancel();
+        self.soft.give();
     }
 
     /// Asks every task to finish, waits up to `grace` for that, then ends the rest. Says whether all ended by
     /// themselves.
     pub async fn shutdown(&self, grace: Duration) -> bool {
-        self.soft.cancel();
+        self.soft.give();
         self.tasks.close();
         let clean = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
         if !clean {
@@ -105,7 +119,7 @@ impl Lifecycle {
                 grace_ms = grace.as_millis(),
                 "tasks still running, ending them"
             );
-            self.hard.cancel();
+            self.hard.give();
             self.tasks.wait().await;
         }
         clean

@@ -13,7 +13,6 @@ use std::{
 };
 
 use prometheus_client::metrics::counter::Counter;
-use serde::Serialize;
 
 use crate::net::WireState;
 
@@ -134,27 +133,6 @@ impl Line {
     /// Whether the connection is to end: one that polls is told when it asks.
     pub(crate) fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
-    }
-}
-
-/// How many bytes of JSON something is.
-pub fn size<T: Serialize>(value: &T) -> usize {
-    let mut counter = Counting(0);
-    // Writing into a counter can't fail; what can't be written is not sent either.
-    let _ = serde_json::to_writer(&mut counter, value);
-    counter.0
-}
-
-struct Counting(usize);
-
-impl std::io::Write for Counting {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

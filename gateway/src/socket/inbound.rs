@@ -1,6 +1,7 @@
 //! From the read loop to the handler: a socket's queue, and the decoding of its events.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     convert::Infallible,
     sync::{
@@ -18,7 +19,7 @@ use socketioxide::{
 };
 use ticket_shared::{
     domain::{Person, limits},
-    event::Invalid,
+    event::{Invalid, client},
     id::Id,
 };
 use tokio::sync::mpsc;
@@ -182,7 +183,7 @@ impl Connection {
 /// One event of a client, decoded.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    pub event: String,
+    pub event: Cow<'static, str>,
     pub payload: Result<Value, Error>,
     pub reply: Reply,
     pub bytes: usize,
@@ -202,7 +203,7 @@ impl FromMessageParts<Adapter> for Enqueued {
         packet: &mut Packet,
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        let reply = |event: &str| Reply::new(event.chars().take(NAME).collect(), *ack_id, socket);
+        let reply = |event: &Cow<'static, str>| Reply::new(event.clone(), *ack_id, socket);
         let connection = socket.extensions.get::<Arc<Connection>>();
         // Before anything is made of it: a flood must cost next to nothing.
         if let Some(Err(error)) = connection.as_ref().map(|connection| connection.admit()) {
@@ -231,23 +232,31 @@ impl FromMessageParts<Adapter> for Enqueued {
 }
 
 /// The event's name, which is there even where the payload can't be read.
-fn name(packet: &Packet) -> String {
+fn name(packet: &Packet) -> Cow<'static, str> {
     let Packet::Str(text, _) = packet else {
-        return String::new();
+        return Cow::default();
     };
     let start = text.as_str().strip_prefix("[\"").unwrap_or_default();
     let name = start.split('"').next().unwrap_or_default();
-    name.chars().take(NAME).collect()
+    short(name)
+}
+
+/// A name of ours costs nothing to keep; of any other one only its beginning is.
+fn short(name: &str) -> Cow<'static, str> {
+    match client::ALL.into_iter().find(|known| *known == name) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(name.chars().take(NAME).collect()),
+    }
 }
 
 /// Reads `["event", payload, …]`. More arguments than one are ignored, as the former server did.
-fn decode(packet: &Packet) -> (String, Result<Value, Error>) {
+fn decode(packet: &Packet) -> (Cow<'static, str>, Result<Value, Error>) {
     let (text, attachments) = match packet {
         Packet::Str(text, attachments) => (
             text.as_str(),
             attachments.as_ref().is_some_and(|all| !all.is_empty()),
         ),
-        Packet::Bytes(_) => return (String::new(), Err(Error::Malformed("must be JSON"))),
+        Packet::Bytes(_) => return (Cow::default(), Err(Error::Malformed("must be JSON"))),
     };
     if text.len() > limits::FRAME {
         return (name(packet), Err(Error::TooLarge));
@@ -259,10 +268,10 @@ fn decode(packet: &Packet) -> (String, Result<Value, Error>) {
         );
     };
     let event = match arguments.first() {
-        Some(Value::String(event)) => event.clone(),
+        Some(Value::String(event)) => short(event),
         _ => {
             return (
-                String::new(),
+                Cow::default(),
                 Err(Error::Malformed("must begin with the event's name")),
             );
         }

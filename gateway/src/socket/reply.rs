@@ -1,8 +1,9 @@
 //! How events are answered.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
     SendError, SocketError,
     extract::AckSender,
@@ -12,24 +13,24 @@ use socketioxide::{
 use ticket_shared::event::{Ack, ErrorCode, Exception, client, server};
 
 use super::Connection;
-use crate::{
-    adapter::Adapter,
-    admission::{Line, size},
-    error::Error,
-};
+use crate::{adapter::Adapter, admission::Line, error::Error};
 
 /// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
 /// something failed.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    event: String,
+    event: Cow<'static, str>,
     ack_id: Option<i64>,
     socket: Arc<Socket<Adapter>>,
 }
 
 impl Reply {
     /// The answer to this event of a socket.
-    pub(super) fn new(event: String, ack_id: Option<i64>, socket: &Arc<Socket<Adapter>>) -> Self {
+    pub(super) fn new(
+        event: Cow<'static, str>,
+        ack_id: Option<i64>,
+        socket: &Arc<Socket<Adapter>>,
+    ) -> Self {
         Self {
             event,
             ack_id,
@@ -76,18 +77,11 @@ impl Reply {
             self.acknowledge(&Ack::<()>::failed(body), line)
         } else {
             let exception = Exception {
-                event: self.event,
+                event: self.event.into_owned(),
                 error: body,
             };
-            if let Some(line) = line {
-                line.put(size(&exception));
-            }
-            fitted(
-                self.socket
-                    .emit(server::EXCEPTION, &exception)
-                    .err()
-                    .as_ref(),
-            )
+            let text = written(&exception, line);
+            fitted(self.socket.emit(server::EXCEPTION, &text).err().as_ref())
         };
         (sent, code)
     }
@@ -97,15 +91,23 @@ impl Reply {
         if self.ack_id.is_none() {
             return true;
         }
-        if let Some(line) = line {
-            line.put(size(answer));
-        }
+        let text = written(answer, line);
         // The library makes an acknowledgement only out of a message's parts, of which it looks at the id.
         let mut none = Packet::Bytes(bytes::Bytes::new());
         let Ok(ack) =
             AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
-        fitted(ack.send(answer).err().as_ref())
+        fitted(ack.send(&text).err().as_ref())
     }
+}
+
+/// The JSON of something, counted as what is about to be sent.
+fn written<T: Serialize>(value: &T, line: Option<&Line>) -> Option<Box<RawValue>> {
+    // Maps with keys that are no text can't be written. There are none.
+    let text = to_raw_value(value).ok();
+    if let (Some(line), Some(text)) = (line, &text) {
+        line.put(text.get().len());
+    }
+    text
 }
 
 /// Whether it was sent, or the client is gone anyway.
