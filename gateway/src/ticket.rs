@@ -28,8 +28,7 @@ struct Inner {
     keys: Keys,
     store: Store,
     admission: Watch,
-    commit: Option<Commit>,
-    append: Script,
+    commit: Commit,
     read: Script,
     warm: Script,
     reconcile: Script,
@@ -38,9 +37,9 @@ struct Inner {
 
 impl Inner {
     /// The keys that a script needs which adds to a ticket's log.
-    fn log_keys(&self, id: Id) -> Vec<String> {
+    fn log_keys(&self, id: Id) -> [String; commit::KEYS] {
         let (keys, partition) = (&self.keys, self.keys.partition(id));
-        vec![
+        [
             keys.state(id),
             keys.log(id),
             keys.idem(id),
@@ -54,22 +53,14 @@ impl Inner {
 impl Tickets {
     /// Logs under `keys` in `redis`, with `store` behind them.
     ///
-    /// Changes are refused while `admission` says so, and acknowledged once `commit` has them on replicas, where
-    /// that is wanted.
-    pub fn new(
-        redis: Client,
-        keys: Keys,
-        store: Store,
-        admission: Watch,
-        commit: Option<Commit>,
-    ) -> Self {
+    /// Changes are refused while `admission` says so, and acknowledged once `commit` has them.
+    pub fn new(redis: Client, keys: Keys, store: Store, admission: Watch, commit: Commit) -> Self {
         Self(Arc::new(Inner {
             redis,
             keys,
             store,
             admission,
             commit,
-            append: Script::new(include_str!("ticket/append.lua")),
             read: Script::new(include_str!("ticket/read.lua")),
             warm: Script::new(include_str!("ticket/warm.lua")),
             reconcile: Script::new(include_str!("ticket/reconcile.lua")),

@@ -42,6 +42,10 @@ pub struct Config {
     /// For how many milliseconds a read waits for entries; a stop may take as long
     #[arg(long, env = "BLOCK_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
     pub block_ms: u64,
+    /// For how many milliseconds entries gather before they are read, where there is no backlog: a ticket costs one
+    /// update in a batch, however many of its entries are in it. The first entry after a silence does not wait
+    #[arg(long, env = "LINGER_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=5_000))]
+    pub linger_ms: u64,
     /// After how many milliseconds an entry that another worker has read but not settled is taken over
     #[arg(long, env = "CLAIM_IDLE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub claim_idle_ms: u64,
@@ -106,6 +110,11 @@ impl Config {
     /// For how long a read waits for entries.
     pub fn block(&self) -> Duration {
         Duration::from_millis(self.block_ms)
+    }
+
+    /// For how long entries gather before they are read.
+    pub fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger_ms)
     }
 
     /// After how long an unsettled entry of another worker is taken over.

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) patience: Duration,
     /// How long a read waits.
     pub(crate) block: Duration,
+    /// How long entries gather before they are read.
+    pub(crate) linger: Duration,
     /// After how long an entry of another worker is taken over.
     pub(crate) claim_idle: Duration,
 }
@@ -80,6 +82,8 @@ struct Plan {
     own: bool,
     /// When to look for what others left behind.
     claim: Instant,
+    /// Not to read before: so many entries gather meanwhile.
+    gather: Instant,
     pace: Pace,
 }
 
@@ -113,6 +117,7 @@ impl Reader {
             groups: true,
             own: true,
             claim: Instant::now(),
+            gather: Instant::now(),
             pace: Pace::new(
                 self.settings.batch,
                 self.settings.batch_max,
@@ -158,8 +163,13 @@ impl Reader {
             // worker that is silent for long counts as gone.
             plan.own = true;
         }
+        tokio::select! {
+            () = self.settler.stopping.cancelled() => return Ok(()),
+            () = tokio::time::sleep_until(plan.gather) => {}
+        }
         let (count, block) = (plan.pace.count(), self.settings.block);
         let delivery = self.read(">", count, Some(block)).await?;
+        plan.gather = Instant::now() + self.settings.linger;
         self.drain(plan, delivery).await
     }
 

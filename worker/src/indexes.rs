@@ -41,11 +41,6 @@ fn indexes() -> Vec<(&'static str, Document)> {
             doc! { "key": { "subject": "text" }, "name": "by_words", "default_language": "none" },
         ),
         plain("messages", "by_seq", doc! { "ticketId": 1, "seq": 1 }),
-        plain(
-            "messages",
-            "by_time",
-            doc! { "ticketId": 1, "createdAt": 1 },
-        ),
         plain("events", "by_seq", doc! { "ticketId": 1, "seq": 1 }),
         (
             "reads",

@@ -204,6 +204,7 @@ fn start_readers(
             batch_max: config.batch_max,
             patience: config.claim_idle().min(config.grace()) / 4,
             block: config.block(),
+            linger: config.linger(),
             claim_idle: config.claim_idle(),
         };
         let blocking = redis::blocking_client(&config.common.redis_url, config.block())?;

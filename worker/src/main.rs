@@ -9,6 +9,9 @@ use ticket_shared::{
 };
 use ticket_worker::{Command, Config};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Parsed {

@@ -14,7 +14,7 @@ if not s[1] then return false end
 local seq, before = tonumber(s[1]), tonumber(s[2] or '0')
 local persisted = before
 
-local function int(n) return string.format('%.0f', n) end
+local function int(n) return string.format('%d', n) end
 
 local waiting = redis.call('EXISTS', KEYS[2]) == 1
 for i = 3, #ARGV, 2 do
