@@ -26,6 +26,7 @@ mod disk;
 mod gateways;
 mod mongo;
 mod poison;
+mod reconnect;
 mod redis;
 mod rotation;
 mod workers;
@@ -76,6 +77,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F20" false "a gateway's clock 10 minutes off" gateways::clock;
     "F22" false "clients that read nothing" crowd::slow;
     "F24" false "a client that floods" crowd::flooded;
+    "F27" false "thousands of clients cut off at once" reconnect::all_at_once;
     "F28" true "SIGTERM to a gateway" gateways::terminated;
     "F29" false "SIGTERM to a worker" workers::terminated;
     "P8" true "rolling restart of everything" gateways::rolling;

@@ -19,6 +19,9 @@ const CONNECTING: Duration = Duration::from_secs(5);
 /// How long a frame may take to be written: longer only where nobody reads on the other side.
 const WRITING: Duration = Duration::from_secs(5);
 
+/// The answers of a server that lets nobody in for now, or not from this address.
+const BUSY: [u16; 2] = [429, 503];
+
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
@@ -31,14 +34,24 @@ pub(crate) enum Lost {
     /// No connection.
     #[error("tcp: {0}")]
     Tcp(#[from] std::io::Error),
+    /// There is no place for now: when to come again, where the refusal says.
+    #[error("turned away")]
+    TurnedAway(Option<Duration>),
     /// The protocol broke.
     #[error("websocket: {0}")]
-    WebSocket(#[from] Box<tungstenite::Error>),
+    WebSocket(#[source] Box<tungstenite::Error>),
 }
 
 impl From<tungstenite::Error> for Lost {
     fn from(error: tungstenite::Error) -> Self {
-        Self::WebSocket(Box::new(error))
+        match error {
+            tungstenite::Error::Http(answer) if BUSY.contains(&answer.status().as_u16()) => {
+                let after = answer.headers().get("retry-after");
+                let seconds = after.and_then(|after| after.to_str().ok()?.parse().ok());
+                Self::TurnedAway(seconds.map(Duration::from_secs))
+            }
+            error => Self::WebSocket(Box::new(error)),
+        }
     }
 }
 
