@@ -22,6 +22,7 @@ use crate::{
 
 mod clients;
 mod crowd;
+mod descriptors;
 mod disk;
 mod gateways;
 mod mongo;
@@ -75,6 +76,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F18" true "the same send twice at once, on two gateways" clients::twins;
     "F19" false "two agents change the status at once" clients::rivals;
     "F20" false "a gateway's clock 10 minutes off" gateways::clock;
+    "F21" false "no file descriptors left" descriptors::exhausted;
     "F22" false "clients that read nothing" crowd::slow;
     "F24" false "a client that floods" crowd::flooded;
     "F27" false "thousands of clients cut off at once" reconnect::all_at_once;

@@ -71,6 +71,8 @@ pub(crate) struct Shape {
     pub small_disk: bool,
     /// Run the second gateway with its clock ahead by this (in the words of `faketime`).
     pub clock: Option<&'static str>,
+    /// Let the first gateway open no more files than this.
+    pub descriptors: Option<u32>,
 }
 
 impl Default for Shape {
@@ -87,6 +89,7 @@ impl Default for Shape {
             servers_last: false,
             small_disk: false,
             clock: None,
+            descriptors: None,
         }
     }
 }

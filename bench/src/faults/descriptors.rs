@@ -1,0 +1,233 @@
+//! What happens to a gateway that may open no more files.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use ticket_shared::{
+    event::{client, server},
+    id::Id,
+    lifecycle::Lifecycle,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
+
+use super::{
+    Told,
+    clients::{pair, quiet_ticket},
+    under, usual,
+};
+use crate::{
+    packet::{PONG, Packet},
+    report::Row,
+    rest,
+    run::{Context, Run, ask},
+    socket::Socket,
+    wait::until,
+    world::Shape,
+};
+
+/// How many files the gateway may open. Its own and the load's connections need about 60.
+const FILES: u32 = 256;
+/// How many connections wait at its door all the time, so that what is given back is taken at once.
+const WAITING: usize = 20;
+/// How long a change may take to be noticed, and sends may fail after Redis' connections were cut.
+const NOTICED: Duration = Duration::from_secs(15);
+/// How often the operators ask while nothing is left.
+const PROBES: u32 = 20;
+
+/// Clients that take up the descriptors, and stay as long as they are let.
+struct Crowd {
+    stop: watch::Sender<bool>,
+    lost: mpsc::UnboundedReceiver<()>,
+    count: usize,
+}
+
+impl Crowd {
+    /// Lets clients in until no more can get in.
+    async fn fill(life: &Lifecycle, address: &str) -> Self {
+        let (stop, (lose, lost)) = (watch::Sender::new(false), mpsc::unbounded_channel());
+        let mut count = 0;
+        while count < FILES as usize {
+            let connected = timeout(Duration::from_secs(2), Socket::connect(address)).await;
+            let Ok(Ok(socket)) = connected else { break };
+            count += 1;
+            let (lose, mut stopped) = (lose.clone(), stop.subscribe());
+            life.spawn(async move {
+                tokio::select! {
+                    () = stay(socket) => drop(lose.send(())),
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            });
+        }
+        Self { stop, lost, count }
+    }
+
+    /// How many were cut off since the last time.
+    fn lost(&mut self) -> usize {
+        std::iter::from_fn(|| self.lost.try_recv().ok()).count()
+    }
+
+    /// Lets all of them go, and waits until they are gone.
+    async fn leave(self) {
+        self.stop.send_replace(true);
+        self.stop.closed().await;
+    }
+}
+
+/// Answers pings until the connection ends.
+async fn stay(mut socket: Socket) {
+    while let Ok(packet) = socket.next().await {
+        if packet == Packet::Ping && socket.write(PONG.to_owned()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Two people in one ticket, one on each gateway.
+struct Couple {
+    ticket: Id,
+    sockets: [Socket; 2],
+    said: u64,
+}
+
+impl Couple {
+    async fn meet(run: &mut Run) -> anyhow::Result<Self> {
+        let ticket = quiet_ticket(run).await?;
+        run.tickets.push(ticket);
+        let (one, other) = pair(run).await?;
+        let mut couple = Self {
+            ticket,
+            sockets: [one, other],
+            said: 0,
+        };
+        for (name, socket) in ["one", "other"].into_iter().zip(&mut couple.sockets) {
+            let join =
+                json!({"ticketId": ticket, "userId": name, "userType": "user", "userName": name});
+            ask(socket, 0, client::JOIN_TICKET, &join).await?;
+        }
+        Ok(couple)
+    }
+
+    /// Each says something, and the other hears it.
+    async fn talk(&mut self) -> anyhow::Result<()> {
+        for (speaker, name) in ["one", "other"].into_iter().enumerate() {
+            self.said += 1;
+            let content = format!("said {}", self.said);
+            let send = json!({
+                "ticketId": self.ticket, "senderId": name, "senderType": "user", "senderName": name,
+                "content": content, "clientMessageId": content,
+            });
+            let answer = ask(
+                &mut self.sockets[speaker],
+                self.said,
+                client::SEND_MESSAGE,
+                &send,
+            )
+            .await?;
+            anyhow::ensure!(answer["ok"] == true, "not taken: {}", answer["error"]);
+            timeout(NOTICED, heard(&mut self.sockets[1 - speaker], &content))
+                .await
+                .context("the other does not hear it")??;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a message with this content.
+async fn heard(socket: &mut Socket, content: &str) -> anyhow::Result<()> {
+    loop {
+        match socket.next().await? {
+            Packet::Event(name, payload)
+                if name == server::MESSAGE_RECEIVED && payload["message"]["content"] == content =>
+            {
+                return Ok(());
+            }
+            Packet::Ping => socket.write(PONG.to_owned()).await?,
+            _ => {}
+        }
+    }
+}
+
+/// Asks the first gateway again and again whether it is ready. Every answer must come, and be no.
+async fn probe(run: &mut Run) {
+    let ops = run.world.ops[0].to_string();
+    for probe in 0..PROBES {
+        let answer = rest::status(&ops, "/readyz").await;
+        let no = matches!(answer, Ok(503));
+        run.check(no, format!("/readyz, question {probe}: {answer:?}"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Cuts all connections to Redis; everybody has to open new ones.
+fn cut_redis(run: &Run) -> anyhow::Result<()> {
+    for kind in ["normal", "pubsub"] {
+        let kill = ["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"];
+        run.world.redis_cli(run.world.redis.address, &kill)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
+    let shape = Shape {
+        descriptors: Some(FILES),
+        ..Shape::default()
+    };
+    let life = context.life.clone();
+    let mut row = under(&context, "F21", shape, usual(), async |run| {
+        let address = run.world.gateways[0].address.to_string();
+        let mut couple = Couple::meet(run).await?;
+        couple.talk().await?;
+        let mut crowd = Crowd::fill(&life, &address).await;
+        let full = crowd.count < FILES as usize;
+        run.check(full, format!("all of {} clients were let in", crowd.count));
+        let mut waiting = Vec::new();
+        for _ in 0..WAITING {
+            waiting.push(TcpStream::connect(&address).await);
+        }
+        let unready = until("the gateway says that it is not ready", NOTICED, async || {
+            !run.world.gateway_ready(0).await
+        });
+        let unready = unready.await?;
+        probe(run).await;
+        let ready = run.world.gateway_ready(1).await;
+        run.check(ready, "the other gateway is not ready either");
+        couple.talk().await.context("while nothing is left")?;
+        cut_redis(run)?;
+        let began = Instant::now();
+        let mut talked = couple.talk().await;
+        while talked.is_err() && began.elapsed() < NOTICED {
+            talked = couple.talk().await;
+        }
+        let again = began.elapsed();
+        run.note(talked.context("after Redis' connections were cut"));
+        run.acks(200).await?;
+        let lost = crowd.lost();
+        run.check(lost == 0, format!("{lost} of those who were in were cut off"));
+        let count = crowd.count;
+        crowd.leave().await;
+        drop(waiting);
+        let ready = until("the gateway is ready again", NOTICED, async || run.world.gateway_ready(0).await).await?;
+        until("somebody new is let in", NOTICED, async || Socket::connect(&address).await.is_ok()).await?;
+        couple.talk().await.context("after that")?;
+        run.acks(200).await?;
+        Ok(Told::new(format!(
+            "one of two gateways may open {FILES} files (`ulimit -n`); clients connect until nobody gets in, and {WAITING} \
+             more wait; then its connections to Redis are cut"
+        ))
+        .figure(format!("{count} clients besides the load's got in, and stayed"))
+        .figure(format!("unready after {} ms, and {PROBES} times when asked; ready {} ms after they left", unready.as_millis(), ready.as_millis()))
+        .figure(format!("messages both ways meanwhile, and {} ms after the cut", again.as_millis())))
+    })
+    .await?;
+    let away = row.stats.reconnects;
+    if away > 0 {
+        row.failures
+            .push(format!("{away} of the load's connections were lost"));
+    }
+    Ok(row)
+}
