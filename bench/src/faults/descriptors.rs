@@ -1,8 +1,14 @@
 //! What happens to a gateway that may open no more files.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use ticket_shared::{
     event::{client, server},
@@ -10,9 +16,8 @@ use ticket_shared::{
     lifecycle::Lifecycle,
 };
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -25,45 +30,67 @@ use crate::{
     report::Row,
     rest,
     run::{Context, Run, ask},
-    socket::Socket,
+    socket::{Lost, Socket},
     wait::until,
     world::Shape,
 };
 
 /// How many files the gateway may open. Its own and the load's connections need about 60.
 const FILES: u32 = 256;
-/// How many connections wait at its door all the time, so that what is given back is taken at once.
-const WAITING: usize = 20;
+/// How many more try to get in all the time, so that what is given back would be taken at once.
+const TRYING: usize = 20;
 /// How long a change may take to be noticed, and sends may fail after Redis' connections were cut.
 const NOTICED: Duration = Duration::from_secs(15);
 /// How often the operators ask while nothing is left.
 const PROBES: u32 = 20;
 
-/// Clients that take up the descriptors, and stay as long as they are let.
+/// Clients that take up the descriptors, and others that try to get in all the time.
 struct Crowd {
     stop: watch::Sender<bool>,
     lost: mpsc::UnboundedReceiver<()>,
+    turned_away: Arc<AtomicU64>,
     count: usize,
 }
 
 impl Crowd {
-    /// Lets clients in until no more can get in.
-    async fn fill(life: &Lifecycle, address: &str) -> Self {
+    /// Lets clients in until one is told to come later.
+    ///
+    /// # Errors
+    /// Where one is treated otherwise, or nobody is turned away.
+    async fn fill(life: &Lifecycle, address: &str) -> anyhow::Result<Self> {
         let (stop, (lose, lost)) = (watch::Sender::new(false), mpsc::unbounded_channel());
-        let mut count = 0;
-        while count < FILES as usize {
-            let connected = timeout(Duration::from_secs(2), Socket::connect(address)).await;
-            let Ok(Ok(socket)) = connected else { break };
-            count += 1;
+        let turned_away = Arc::new(AtomicU64::new(0));
+        for count in 0..FILES as usize {
             let (lose, mut stopped) = (lose.clone(), stop.subscribe());
-            life.spawn(async move {
-                tokio::select! {
-                    () = stay(socket) => drop(lose.send(())),
-                    _ = stopped.wait_for(|stop| *stop) => {}
+            match Socket::connect(address).await {
+                Ok(socket) => life.spawn(async move {
+                    tokio::select! {
+                        () = stay(socket) => drop(lose.send(())),
+                        _ = stopped.wait_for(|stop| *stop) => {}
+                    }
+                }),
+                Err(Lost::TurnedAway(Some(_))) => {
+                    for _ in 0..TRYING {
+                        let trying = try_again(address.to_owned(), Arc::clone(&turned_away));
+                        let mut stopped = stop.subscribe();
+                        life.spawn(async move {
+                            tokio::select! {
+                                () = trying => {}
+                                _ = stopped.wait_for(|stop| *stop) => {}
+                            }
+                        });
+                    }
+                    return Ok(Self {
+                        stop,
+                        lost,
+                        turned_away,
+                        count,
+                    });
                 }
-            });
+                Err(error) => return Err(error).context("instead of a 503 with `Retry-After`"),
+            }
         }
-        Self { stop, lost, count }
+        bail!("more clients than files")
     }
 
     /// How many were cut off since the last time.
@@ -75,6 +102,18 @@ impl Crowd {
     async fn leave(self) {
         self.stop.send_replace(true);
         self.stop.closed().await;
+    }
+}
+
+/// Wants to get in all the time, and stays where that succeeds.
+async fn try_again(address: String, turned_away: Arc<AtomicU64>) {
+    loop {
+        match Socket::connect(&address).await {
+            Ok(socket) => stay(socket).await,
+            Err(Lost::TurnedAway(Some(_))) => drop(turned_away.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => {}
+        }
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -128,7 +167,7 @@ impl Couple {
                 &send,
             )
             .await?;
-            anyhow::ensure!(answer["ok"] == true, "not taken: {}", answer["error"]);
+            ensure!(answer["ok"] == true, "not taken: {}", answer["error"]);
             timeout(NOTICED, heard(&mut self.sockets[1 - speaker], &content))
                 .await
                 .context("the other does not hear it")??;
@@ -152,14 +191,16 @@ async fn heard(socket: &mut Socket, content: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Asks the first gateway again and again whether it is ready. Every answer must come, and be no.
+/// Asks the first gateway again and again whether it is ready, and whether it lives. Every answer must come.
 async fn probe(run: &mut Run) {
     let ops = run.world.ops[0].to_string();
     for probe in 0..PROBES {
-        let answer = rest::status(&ops, "/readyz").await;
-        let no = matches!(answer, Ok(503));
-        run.check(no, format!("/readyz, question {probe}: {answer:?}"));
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        for (path, wanted) in [("/readyz", 503), ("/livez", 200)] {
+            let answer = rest::status(&ops, path).await;
+            let right = matches!(answer, Ok(status) if status == wanted);
+            run.check(right, format!("{path}, question {probe}: {answer:?}"));
+        }
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -182,13 +223,7 @@ pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
         let address = run.world.gateways[0].address.to_string();
         let mut couple = Couple::meet(run).await?;
         couple.talk().await?;
-        let mut crowd = Crowd::fill(&life, &address).await;
-        let full = crowd.count < FILES as usize;
-        run.check(full, format!("all of {} clients were let in", crowd.count));
-        let mut waiting = Vec::new();
-        for _ in 0..WAITING {
-            waiting.push(TcpStream::connect(&address).await);
-        }
+        let mut crowd = Crowd::fill(&life, &address).await?;
         let unready = until("the gateway says that it is not ready", NOTICED, async || {
             !run.world.gateway_ready(0).await
         });
@@ -208,18 +243,18 @@ pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
         run.acks(200).await?;
         let lost = crowd.lost();
         run.check(lost == 0, format!("{lost} of those who were in were cut off"));
-        let count = crowd.count;
+        let (count, away) = (crowd.count, crowd.turned_away.load(Ordering::Relaxed));
+        run.check(away > 0, "nobody was turned away any more");
         crowd.leave().await;
-        drop(waiting);
         let ready = until("the gateway is ready again", NOTICED, async || run.world.gateway_ready(0).await).await?;
         until("somebody new is let in", NOTICED, async || Socket::connect(&address).await.is_ok()).await?;
         couple.talk().await.context("after that")?;
         run.acks(200).await?;
         Ok(Told::new(format!(
-            "one of two gateways may open {FILES} files (`ulimit -n`); clients connect until nobody gets in, and {WAITING} \
-             more wait; then its connections to Redis are cut"
+            "one of two gateways may open {FILES} files (`ulimit -n`); clients connect until nobody gets in, and {TRYING} \
+             more try all the time; then all connections to Redis are cut"
         ))
-        .figure(format!("{count} clients besides the load's got in, and stayed"))
+        .figure(format!("{count} clients besides the load's got in, and stayed; 503 with `Retry-After` {away} times"))
         .figure(format!("unready after {} ms, and {PROBES} times when asked; ready {} ms after they left", unready.as_millis(), ready.as_millis()))
         .figure(format!("messages both ways meanwhile, and {} ms after the cut", again.as_millis())))
     })
