@@ -21,10 +21,12 @@ use crate::{
 };
 
 mod clients;
+mod couple;
 mod crowd;
 mod descriptors;
 mod disk;
 mod gateways;
+mod idle;
 mod mongo;
 mod poison;
 mod reconnect;
@@ -85,6 +87,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "P8" true "rolling restart of everything" gateways::rolling;
     "F30" false "gateway cut off from Redis" gateways::cut_off;
     "F31" false "half-open client connection" clients::half_open;
+    "F32" false "proxies that cut what is idle for 60 s" idle::behind_proxies;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
     "storms" false "the same, with 100 tickets: each kill is followed by hundreds of joins" rotation::storms;

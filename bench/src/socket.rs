@@ -1,6 +1,9 @@
 //! One Socket.IO connection over a websocket.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use futures::{SinkExt, StreamExt};
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config,
-    tungstenite::{self, Message},
+    tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
 
 use crate::packet::{CONNECT, PONG, Packet};
@@ -66,7 +69,7 @@ impl Socket {
     /// Where it is not let in, in time.
     pub(crate) async fn connect(address: &str) -> Result<Self, Lost> {
         let tcp = async { TcpStream::connect(address).await };
-        Self::over(tcp, address).await
+        Self::over(tcp, address, None).await
     }
 
     /// The same with room for next to nothing that is not read yet.
@@ -80,19 +83,44 @@ impl Socket {
             let address = address.parse().map_err(std::io::Error::other)?;
             socket.connect(address).await
         };
-        Self::over(tcp, address).await
+        Self::over(tcp, address, None).await
+    }
+
+    /// The same from an address of this machine, with a lie about where it comes from.
+    ///
+    /// # Errors
+    /// As [`Socket::connect`].
+    pub(crate) async fn connect_from(
+        from: IpAddr,
+        lie: IpAddr,
+        address: &str,
+    ) -> Result<Self, Lost> {
+        let tcp = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from((from, 0)))?;
+            let address = address.parse().map_err(std::io::Error::other)?;
+            socket.connect(address).await
+        };
+        Self::over(tcp, address, Some(lie)).await
     }
 
     async fn over(
         tcp: impl Future<Output = std::io::Result<TcpStream>>,
         address: &str,
+        forwarded_for: Option<IpAddr>,
     ) -> Result<Self, Lost> {
         timeout(CONNECTING, async {
             let tcp = tcp.await?;
             tcp.set_nodelay(true)?;
             let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+            let mut request = url.into_client_request()?;
+            if let Some(lie) = forwarded_for {
+                let lie =
+                    HeaderValue::from_str(&lie.to_string()).map_err(tungstenite::Error::from)?;
+                request.headers_mut().insert("x-forwarded-for", lie);
+            }
             let (stream, _) =
-                client_async_with_config(url, MaybeTlsStream::Plain(tcp), None).await?;
+                client_async_with_config(request, MaybeTlsStream::Plain(tcp), None).await?;
             let mut socket = Self(stream);
             loop {
                 match socket.next().await? {

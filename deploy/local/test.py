@@ -73,7 +73,8 @@ def main() -> int:
         if arguments.only == "faults":
             del works["client"]
             if not arguments.short:
-                works["faketime"] = servers.find_faketime
+                # One after the other: both ask the system's packages.
+                works["fault_tools"] = servers.find_for_faults
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)

@@ -8,28 +8,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use serde_json::json;
-use ticket_shared::{
-    event::{client, server},
-    id::Id,
-    lifecycle::Lifecycle,
-};
+use anyhow::{Context as _, bail};
+use ticket_shared::lifecycle::Lifecycle;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
-use super::{
-    Told,
-    clients::{pair, quiet_ticket},
-    under, usual,
-};
+use super::{Told, clients::pair, couple::Couple, under, usual};
 use crate::{
     packet::{PONG, Packet},
     report::Row,
     rest,
-    run::{Context, Run, ask},
+    run::{Context, Run},
     socket::{Lost, Socket},
     wait::until,
     world::Shape,
@@ -58,14 +49,14 @@ impl Crowd {
     /// # Errors
     /// Where one is treated otherwise, or nobody is turned away.
     async fn fill(life: &Lifecycle, address: &str) -> anyhow::Result<Self> {
-        let (stop, (lose, lost)) = (watch::Sender::new(false), mpsc::unbounded_channel());
+        let (stop, (ended, lost)) = (watch::Sender::new(false), mpsc::unbounded_channel());
         let turned_away = Arc::new(AtomicU64::new(0));
         for count in 0..FILES as usize {
-            let (lose, mut stopped) = (lose.clone(), stop.subscribe());
+            let (ended, mut stopped) = (ended.clone(), stop.subscribe());
             match Socket::connect(address).await {
                 Ok(socket) => life.spawn(async move {
                     tokio::select! {
-                        () = stay(socket) => drop(lose.send(())),
+                        () = stay(socket) => drop(ended.send(())),
                         _ = stopped.wait_for(|stop| *stop) => {}
                     }
                 }),
@@ -126,71 +117,6 @@ async fn stay(mut socket: Socket) {
     }
 }
 
-/// Two people in one ticket, one on each gateway.
-struct Couple {
-    ticket: Id,
-    sockets: [Socket; 2],
-    said: u64,
-}
-
-impl Couple {
-    async fn meet(run: &mut Run) -> anyhow::Result<Self> {
-        let ticket = quiet_ticket(run).await?;
-        run.tickets.push(ticket);
-        let (one, other) = pair(run).await?;
-        let mut couple = Self {
-            ticket,
-            sockets: [one, other],
-            said: 0,
-        };
-        for (name, socket) in ["one", "other"].into_iter().zip(&mut couple.sockets) {
-            let join =
-                json!({"ticketId": ticket, "userId": name, "userType": "user", "userName": name});
-            ask(socket, 0, client::JOIN_TICKET, &join).await?;
-        }
-        Ok(couple)
-    }
-
-    /// Each says something, and the other hears it.
-    async fn talk(&mut self) -> anyhow::Result<()> {
-        for (speaker, name) in ["one", "other"].into_iter().enumerate() {
-            self.said += 1;
-            let content = format!("said {}", self.said);
-            let send = json!({
-                "ticketId": self.ticket, "senderId": name, "senderType": "user", "senderName": name,
-                "content": content, "clientMessageId": content,
-            });
-            let answer = ask(
-                &mut self.sockets[speaker],
-                self.said,
-                client::SEND_MESSAGE,
-                &send,
-            )
-            .await?;
-            ensure!(answer["ok"] == true, "not taken: {}", answer["error"]);
-            timeout(NOTICED, heard(&mut self.sockets[1 - speaker], &content))
-                .await
-                .context("the other does not hear it")??;
-        }
-        Ok(())
-    }
-}
-
-/// Waits for a message with this content.
-async fn heard(socket: &mut Socket, content: &str) -> anyhow::Result<()> {
-    loop {
-        match socket.next().await? {
-            Packet::Event(name, payload)
-                if name == server::MESSAGE_RECEIVED && payload["message"]["content"] == content =>
-            {
-                return Ok(());
-            }
-            Packet::Ping => socket.write(PONG.to_owned()).await?,
-            _ => {}
-        }
-    }
-}
-
 /// Asks the first gateway again and again whether it is ready, and whether it lives. Every answer must come.
 async fn probe(run: &mut Run) {
     let ops = run.world.ops[0].to_string();
@@ -221,7 +147,8 @@ pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
     let life = context.life.clone();
     let mut row = under(&context, "F21", shape, usual(), async |run| {
         let address = run.world.gateways[0].address.to_string();
-        let mut couple = Couple::meet(run).await?;
+        let (one, other) = pair(run).await?;
+        let mut couple = Couple::meet(run, [one, other]).await?;
         couple.talk().await?;
         let mut crowd = Crowd::fill(&life, &address).await?;
         let unready = until("the gateway says that it is not ready", NOTICED, async || {

@@ -72,7 +72,7 @@ impl Watched {
             .filter_map(|(place, (at, sockets))| {
                 let second = *at + Duration::from_secs(1);
                 let (then, more) = self.seen[place..].iter().find(|(at, _)| *at >= second)?;
-                Some((more - sockets) / (*then - *at).as_secs_f64())
+                Some((more - sockets) / then.saturating_sub(*at).as_secs_f64())
             });
         rates.fold(0.0, f64::max)
     }
