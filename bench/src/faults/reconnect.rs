@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many new connections a second each gateway lets in.
-const RATE: u32 = 150;
+const RATE: u32 = 100;
 /// How many more than that at once: what it saved up while nobody came.
 const BURST: u32 = 2 * RATE;
 /// How many files are open for other reasons.
