@@ -8,8 +8,12 @@ pub(crate) fn below(limit: u64) -> u64 {
     getrandom::u64().unwrap_or(0) % limit.max(1)
 }
 
+/// A time below `whole`.
+pub(crate) fn up_to(whole: Duration) -> Duration {
+    Duration::from_micros(below(u64::try_from(whole.as_micros()).unwrap_or(u64::MAX)))
+}
+
 /// A time between half of `whole` and all of it.
 pub(crate) fn jittered(whole: Duration) -> Duration {
-    let micros = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX);
-    whole / 2 + Duration::from_micros(below(micros / 2 + 1))
+    whole / 2 + up_to(whole / 2)
 }

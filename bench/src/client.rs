@@ -89,7 +89,8 @@ pub(crate) async fn run(
     let mut client = Client {
         views: views.collect(),
         outbox: Outbox::new(member.number),
-        next_send: Instant::now() + Duration::from_micros(chance::below(1_000_000)),
+        // Many who write seldom don't all begin at once.
+        next_send: Instant::now() + chance::up_to(member.pace.max(Duration::from_secs(1))),
         gateway: member.home,
         records: Vec::new(),
         asked: HashMap::new(),
@@ -116,18 +117,24 @@ impl Client {
         let mut wait = BACKOFF[0];
         while *phase.borrow_and_update() != Phase::Ended {
             let gateway = self.shared.gateways[self.gateway].clone();
-            if let Ok(mut socket) = Socket::connect(&gateway).await {
-                wait = BACKOFF[0];
-                self.connection += 1;
-                self.record(What::Connected);
-                let lost = self.session(&mut socket, &mut phase).await;
-                self.disconnected();
-                if lost.is_ok() {
-                    return;
+            // What the server asks for comes on top of this client's own wait, whose jitter spreads everybody.
+            let mut asked_for = Duration::ZERO;
+            match Socket::connect(&gateway).await {
+                Ok(mut socket) => {
+                    wait = BACKOFF[0];
+                    self.connection += 1;
+                    self.record(What::Connected);
+                    let lost = self.session(&mut socket, &mut phase).await;
+                    self.disconnected();
+                    if lost.is_ok() {
+                        return;
+                    }
                 }
+                Err(Lost::TurnedAway(after)) => asked_for = self.turned_away(after),
+                Err(_) => {}
             }
             self.gateway = (self.gateway + 1) % self.shared.gateways.len();
-            let pause = Instant::now() + chance::jittered(wait);
+            let pause = Instant::now() + asked_for + chance::jittered(wait);
             wait = (wait * 2).min(BACKOFF[1]);
             tokio::select! {
                 () = sleep_until(pause) => {}
@@ -162,6 +169,16 @@ impl Client {
                 _ = phase.changed() => {}
             }
         }
+    }
+
+    /// Counts that there was no place, and says for how long to stay away at least.
+    fn turned_away(&self, after: Option<Duration>) -> Duration {
+        let counter = match after {
+            Some(_) => &self.shared.turned_away,
+            None => &self.shared.turned_away_blindly,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        after.unwrap_or_default()
     }
 
     fn disconnected(&mut self) {

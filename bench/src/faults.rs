@@ -21,11 +21,15 @@ use crate::{
 };
 
 mod clients;
+mod couple;
 mod crowd;
+mod descriptors;
 mod disk;
 mod gateways;
+mod idle;
 mod mongo;
 mod poison;
+mod reconnect;
 mod redis;
 mod rotation;
 mod workers;
@@ -74,13 +78,16 @@ pub(crate) const ALL: &[Fault] = table! {
     "F18" true "the same send twice at once, on two gateways" clients::twins;
     "F19" false "two agents change the status at once" clients::rivals;
     "F20" false "a gateway's clock 10 minutes off" gateways::clock;
+    "F21" false "no file descriptors left" descriptors::exhausted;
     "F22" false "clients that read nothing" crowd::slow;
     "F24" false "a client that floods" crowd::flooded;
+    "F27" false "thousands of clients cut off at once" reconnect::all_at_once;
     "F28" true "SIGTERM to a gateway" gateways::terminated;
     "F29" false "SIGTERM to a worker" workers::terminated;
     "P8" true "rolling restart of everything" gateways::rolling;
     "F30" false "gateway cut off from Redis" gateways::cut_off;
     "F31" false "half-open client connection" clients::half_open;
+    "F32" false "proxies that cut what is idle for 60 s" idle::behind_proxies;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
     "storms" false "the same, with 100 tickets: each kill is followed by hundreds of joins" rotation::storms;

@@ -90,6 +90,10 @@ pub(crate) struct Shared {
     pub phase: watch::Sender<Phase>,
     /// How many messages were acknowledged.
     pub acked: AtomicU64,
+    /// How often a client was not let in, told when to come again.
+    pub turned_away: AtomicU64,
+    /// The same without a time.
+    pub turned_away_blindly: AtomicU64,
     /// After how long an unanswered event means that the connection is dead.
     pub patience: Duration,
 }
@@ -131,6 +135,8 @@ impl Load {
             gateways,
             phase: watch::Sender::new(Phase::Quiet),
             acked: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
+            turned_away_blindly: AtomicU64::new(0),
             patience,
         });
         let running = members

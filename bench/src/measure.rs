@@ -209,6 +209,8 @@ fn notes(context: &bed::Context, arguments: &LoadArguments) -> BTreeMap<String, 
     notes
 }
 
+pub(crate) use cost::peak;
+
 /// The resident memory of a process in bytes, while it runs.
 pub(crate) fn resident(process: u32) -> Option<f64> {
     cost::usage(&process.to_string())

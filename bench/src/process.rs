@@ -179,6 +179,14 @@ impl Drop for Process {
     }
 }
 
+/// How many files this program may open, and so what it starts: sockets count. Nothing where there is no limit, or
+/// none that can be told.
+pub(crate) fn open_files() -> Option<u64> {
+    // The shell's own, as with signals.
+    let output = Command::new("sh").args(["-c", "ulimit -n"]).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
 /// An address that nothing listens at, below the ports that systems give to outgoing connections.
 ///
 /// # Errors

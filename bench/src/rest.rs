@@ -57,6 +57,16 @@ pub(crate) async fn post(address: &str, path: &str, body: &Value) -> Result<Valu
     )
 }
 
+/// The sum of one of the metrics at `address`: of every line that begins with `name`.
+///
+/// # Errors
+/// No answer within a second, or one without such a line.
+pub(crate) async fn metric(address: &str, name: &str) -> Result<f64, Error> {
+    let path = "/metrics";
+    let answer = timeout(Duration::from_secs(1), exchange(address, "GET", path, "")).await??;
+    sum(&String::from_utf8_lossy(&answer), name).ok_or(Error::Malformed)
+}
+
 /// Only the status, and not patiently.
 ///
 /// # Errors
@@ -77,6 +87,11 @@ fn wanted(path: &str, (status, body): (u16, Value)) -> Result<Value, Error> {
 }
 
 async fn ask(address: &str, method: &str, path: &str, body: &str) -> Result<(u16, Value), Error> {
+    read(&exchange(address, method, path, body).await?).ok_or(Error::Malformed)
+}
+
+/// Everything that is answered.
+async fn exchange(address: &str, method: &str, path: &str, body: &str) -> Result<Vec<u8>, Error> {
     let mut stream = TcpStream::connect(address).await?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
@@ -87,7 +102,13 @@ async fn ask(address: &str, method: &str, path: &str, body: &str) -> Result<(u16
     stream.write_all(body.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    read(&answer).ok_or(Error::Malformed)
+    Ok(answer)
+}
+
+fn sum(text: &str, name: &str) -> Option<f64> {
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.reduce(|sum, value| sum + value)
 }
 
 /// The status, and the body where it is JSON that stands there in one piece.
@@ -102,6 +123,14 @@ fn read(answer: &[u8]) -> Option<(u16, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let text = "# HELP refused x\nrefused_total{reason=\"a\"} 2\nrefused_total{reason=\"b\"} 3\nsockets 7\n";
+        assert_eq!(sum(text, "refused_total{"), Some(5.0));
+        assert_eq!(sum(text, "sockets "), Some(7.0));
+        assert_eq!(sum(text, "nothing "), None);
+    }
 
     #[test]
     fn answers_are_read() {

@@ -1,6 +1,9 @@
 //! One Socket.IO connection over a websocket.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use futures::{SinkExt, StreamExt};
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config,
-    tungstenite::{self, Message},
+    tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
 
 use crate::packet::{CONNECT, PONG, Packet};
@@ -18,6 +21,9 @@ use crate::packet::{CONNECT, PONG, Packet};
 const CONNECTING: Duration = Duration::from_secs(5);
 /// How long a frame may take to be written: longer only where nobody reads on the other side.
 const WRITING: Duration = Duration::from_secs(5);
+
+/// The answers of a server that lets nobody in for now, or not from this address.
+const BUSY: [u16; 2] = [429, 503];
 
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +37,24 @@ pub(crate) enum Lost {
     /// No connection.
     #[error("tcp: {0}")]
     Tcp(#[from] std::io::Error),
+    /// There is no place for now: when to come again, where the refusal says.
+    #[error("turned away")]
+    TurnedAway(Option<Duration>),
     /// The protocol broke.
     #[error("websocket: {0}")]
-    WebSocket(#[from] Box<tungstenite::Error>),
+    WebSocket(#[source] Box<tungstenite::Error>),
 }
 
 impl From<tungstenite::Error> for Lost {
     fn from(error: tungstenite::Error) -> Self {
-        Self::WebSocket(Box::new(error))
+        match error {
+            tungstenite::Error::Http(answer) if BUSY.contains(&answer.status().as_u16()) => {
+                let after = answer.headers().get("retry-after");
+                let seconds = after.and_then(|after| after.to_str().ok()?.parse().ok());
+                Self::TurnedAway(seconds.map(Duration::from_secs))
+            }
+            error => Self::WebSocket(Box::new(error)),
+        }
     }
 }
 
@@ -53,7 +69,7 @@ impl Socket {
     /// Where it is not let in, in time.
     pub(crate) async fn connect(address: &str) -> Result<Self, Lost> {
         let tcp = async { TcpStream::connect(address).await };
-        Self::over(tcp, address).await
+        Self::over(tcp, address, None).await
     }
 
     /// The same with room for next to nothing that is not read yet.
@@ -67,19 +83,44 @@ impl Socket {
             let address = address.parse().map_err(std::io::Error::other)?;
             socket.connect(address).await
         };
-        Self::over(tcp, address).await
+        Self::over(tcp, address, None).await
+    }
+
+    /// The same from an address of this machine, with a lie about where it comes from.
+    ///
+    /// # Errors
+    /// As [`Socket::connect`].
+    pub(crate) async fn connect_from(
+        from: IpAddr,
+        lie: IpAddr,
+        address: &str,
+    ) -> Result<Self, Lost> {
+        let tcp = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from((from, 0)))?;
+            let address = address.parse().map_err(std::io::Error::other)?;
+            socket.connect(address).await
+        };
+        Self::over(tcp, address, Some(lie)).await
     }
 
     async fn over(
         tcp: impl Future<Output = std::io::Result<TcpStream>>,
         address: &str,
+        forwarded_for: Option<IpAddr>,
     ) -> Result<Self, Lost> {
         timeout(CONNECTING, async {
             let tcp = tcp.await?;
             tcp.set_nodelay(true)?;
             let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+            let mut request = url.into_client_request()?;
+            if let Some(lie) = forwarded_for {
+                let lie =
+                    HeaderValue::from_str(&lie.to_string()).map_err(tungstenite::Error::from)?;
+                request.headers_mut().insert("x-forwarded-for", lie);
+            }
             let (stream, _) =
-                client_async_with_config(url, MaybeTlsStream::Plain(tcp), None).await?;
+                client_async_with_config(request, MaybeTlsStream::Plain(tcp), None).await?;
             let mut socket = Self(stream);
             loop {
                 match socket.next().await? {

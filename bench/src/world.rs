@@ -13,11 +13,13 @@ use ticket_shared::lifecycle::Lifecycle;
 use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
 mod disk;
+mod front;
 mod product;
 mod replica;
 mod servers;
 
 pub(crate) use disk::SmallDisk;
+pub(crate) use front::Front;
 pub(crate) use servers::Programs;
 use servers::{mongo, mongo_answers, redis, redis_answers};
 
@@ -71,6 +73,8 @@ pub(crate) struct Shape {
     pub small_disk: bool,
     /// Run the second gateway with its clock ahead by this (in the words of `faketime`).
     pub clock: Option<&'static str>,
+    /// Let the first gateway open no more files than this.
+    pub descriptors: Option<u32>,
 }
 
 impl Default for Shape {
@@ -87,6 +91,7 @@ impl Default for Shape {
             servers_last: false,
             small_disk: false,
             clock: None,
+            descriptors: None,
         }
     }
 }
@@ -301,6 +306,20 @@ impl World {
             bail!("redis-cli {command:?}: {text} {}", error.trim());
         }
         Ok(text)
+    }
+
+    /// A proxy before the gateways that cuts connections that are idle for 60 s, not started. What begins with
+    /// `/silent` it leads to `silent`.
+    ///
+    /// # Errors
+    /// Where it is not installed, or can't be set up.
+    pub(crate) fn front(&self, front: Front, silent: SocketAddr) -> anyhow::Result<Process> {
+        let gateways: Vec<_> = self
+            .gateways
+            .iter()
+            .map(|gateway| gateway.address)
+            .collect();
+        front.process(&self.programs, &self.directory, &gateways, silent)
     }
 
     /// The URI of the run's database.

@@ -8,7 +8,6 @@ may use them meanwhile. `MONGOD_BIN` and `REDIS_BIN` name other programs.
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import parts
 import servers
 import tasks
-from processes import Children
+from processes import Children, allow_files
 from settings import LOCAL, ROOT, TARGET, Failure, setting
 
 NODE = ROOT / "bench" / "node"
@@ -38,7 +37,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="these scenarios")
     arguments = parser.parse_args()
     began = time.monotonic()
-    allow_files()
+    allow_files(FILES)
     with Children() as children:
         works = {
             "build": build,
@@ -99,16 +98,6 @@ def output(argv: list) -> str:
     except OSError:
         return ""
     return told.strip().split(" (")[0].split(" sha=")[0]
-
-
-def allow_files() -> None:
-    """Raises the limit of open files, for this program and all that it starts."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        print("warning: the limit of open files stays as it is; fewer connections may be held", file=sys.stderr)
 
 
 def build(task: tasks.Task) -> None:

@@ -10,7 +10,7 @@ from settings import LOCAL
 def main() -> int:
     """Deletes, unless a start is using the data right now."""
     for directory in sorted(LOCAL.glob("*")):
-        if directory.name in ("bin", "mongodb-stand-in", "redis-matrix") or not directory.is_dir():
+        if directory.name in ("bin", "mongodb-stand-in", "proxies", "redis-matrix") or not directory.is_dir():
             continue
         with parts.own(directory):
             shutil.rmtree(directory)

@@ -7,6 +7,7 @@ then ends the children in order; and the kernel ends them should this program be
 import ctypes
 import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -24,6 +25,18 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 class Stopped(BaseException):
     """SIGTERM, SIGHUP or Ctrl-C: end what was started, then leave."""
+
+
+def allow_files(number: int) -> None:
+    """Raises the limit of open files to this at most, for this program and all that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        print("warning: the limit of open files stays as it is; fewer connections may be held", file=sys.stderr)
 
 
 def on_signals_stop() -> None:

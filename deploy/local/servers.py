@@ -20,6 +20,7 @@ from tasks import Task
 
 BIN = LOCAL / "bin"
 VENV = LOCAL / "mongodb-stand-in"
+PROXIES = LOCAL / "proxies"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
@@ -124,13 +125,56 @@ def _install(task: Task, package: str, program: str, how: str) -> None:
         task.command(install, hint=how, env=quiet)
 
 
-def find_faketime(task: Task) -> None:
-    """What shifts a process's clock, for the faults. Without it the row that needs it says so."""
+def find_for_faults(task: Task) -> None:
+    """What single faults need. Without it their rows say so."""
+    _find_faketime(task)
+    _find_proxies(task)
+
+
+def _find_faketime(task: Task) -> None:
+    """What shifts a process's clock."""
     if shutil.which("faketime") is None:
         try:
             _install(task, "faketime", "faketime", "Debian, Ubuntu: apt-get install faketime")
         except Failure as failure:
             print(f"not installed: {failure}", flush=True)
+
+
+def _find_proxies(task: Task) -> None:
+    """nginx and HAProxy, unpacked beside the data: to install their packages would start services here."""
+    missing = [name for name in ("nginx", "haproxy") if not _is_there(name)]
+    if not missing:
+        return
+    try:
+        _unpack(task, missing, PROXIES)
+    except Failure as failure:
+        print(f"not installed: {failure}", flush=True)
+
+
+def _is_there(program: str) -> bool:
+    places = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", str(PROXIES / "usr/sbin"))
+    return shutil.which(program, path=os.pathsep.join(places)) is not None
+
+
+def _unpack(task: Task, packages: list[str], place: Path) -> None:
+    """Fetches packages of the system's, with what they need that is not installed, and unpacks all of it there."""
+    how = f"Debian, Ubuntu: apt-get install {' '.join(packages)}"
+    if shutil.which("apt-get") is None:
+        raise Failure(f"no {' and no '.join(packages)} on the PATH. {how}.")
+    task.says = f"fetching {' and '.join(packages)}"
+    archives = place / "archives"
+    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    # Nothing of the system's is changed, so its lock is not needed.
+    options = ("-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=true")
+    fetch = ["apt-get", *options, "install", "-y", "--no-install-recommends", "--download-only", *packages]
+    try:
+        task.command(fetch)
+    except Failure:
+        # A fresh machine has no package lists yet.
+        task.command(["apt-get", "update"], hint=how)
+        task.command(fetch, hint=how)
+    for archive in sorted(archives.glob("*.deb")):
+        task.command(["dpkg-deb", "--extract", archive, place], hint=how)
 
 
 def path_with(directory: Path) -> str:

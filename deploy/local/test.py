@@ -19,13 +19,16 @@ import parts
 import run
 import servers
 import tasks
-from processes import Children
+from processes import Children, allow_files
 from settings import E2E, LOCAL, ROOT, TARGET, Failure, setting
 
 CARGO_COUNT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 NEXTEST_COUNT = re.compile(r"Summary \[.*?\] .*?tests? run: (.*)")
 FAULTS_COUNT = re.compile(r"(\d+) faults run, (\d+) promises broken")
 NODE_COUNT = re.compile(r"^# (pass|fail|cancelled|skipped|todo) (\d+)", re.MULTILINE)
+
+# How many files one process may open in the faults: thousands of clients are in one.
+FILES = 4_096
 
 
 @dataclass
@@ -71,9 +74,11 @@ def main() -> int:
         steps = plan(arguments)
         works = {"build": lambda task: build(task, steps), "client": run.install_client, **parts.prepare()}
         if arguments.only == "faults":
+            allow_files(FILES)
             del works["client"]
             if not arguments.short:
-                works["faketime"] = servers.find_faketime
+                # One after the other: both ask the system's packages.
+                works["fault_tools"] = servers.find_for_faults
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)

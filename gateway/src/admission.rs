@@ -119,31 +119,12 @@ impl Admission {
     )]
     pub(crate) fn enter(self: &Arc<Self>, client: Client) -> Result<Place, Response> {
         let (now, address) = (Instant::now(), client.0);
-        let refuse = |reason, status, code, detail| {
-            self.metrics.refused(reason);
-            let mut answer = plain_problem(status, code, detail);
-            let seconds = HeaderValue::from(1 + jitter() % 5);
-            answer.headers_mut().insert(header::RETRY_AFTER, seconds);
-            answer
-        };
         let limited = |reason| {
             let detail = "too many connections from this address";
-            refuse(
-                reason,
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                detail,
-            )
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            self.refuse(reason, status, "rate_limited", detail)
         };
-        let overloaded = |reason| {
-            let detail = "too many connections; try again soon";
-            refuse(
-                reason,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                detail,
-            )
-        };
+        let overloaded = |reason| self.overloaded(reason);
         // The address first: what one address asks too much of must not use up everybody's share.
         if self.connects_by_address.take(&address, now).is_err() {
             return Err(limited("address_rate"));
@@ -173,6 +154,32 @@ impl Admission {
                 address,
             }),
         }
+    }
+
+    /// The answer to a connection for which there is no file descriptor.
+    pub(crate) fn no_descriptors(&self) -> Response {
+        self.overloaded("descriptors")
+    }
+
+    fn overloaded(&self, reason: &'static str) -> Response {
+        let detail = "too many connections; try again soon";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.refuse(reason, status, "overloaded", detail)
+    }
+
+    /// A refusal with a time to come back at, and not the same for all.
+    fn refuse(
+        &self,
+        reason: &'static str,
+        status: StatusCode,
+        code: &'static str,
+        detail: &str,
+    ) -> Response {
+        self.metrics.refused(reason);
+        let mut answer = plain_problem(status, code, detail);
+        let seconds = HeaderValue::from(1 + jitter() % 5);
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+        answer
     }
 
     /// Counts an event or a request of this address.

@@ -174,7 +174,7 @@ impl App {
             typing: Throttle::default(),
             origins: config.origins()?,
             admission: Arc::new(Admission::new(config.limits.clone(), metrics.clone())?),
-            descriptors: Arc::default(),
+            descriptors: Arc::new(Descriptors::of_this_process()),
             metrics,
             watch,
             life,

@@ -82,9 +82,10 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(layer)
         .layer(gate)
         .layer(rest::cors(&app));
-    let door = |listener, spare| net::Door::new(listener, &app.descriptors, spare);
-    net::serve("http", door(public, false), routes, &life);
-    net::serve("ops http", door(ops, true), rest::ops_routes(&app), &life);
+    let full = rest::full_routes(&app).layer(rest::cors(&app));
+    let door = |listener| net::Door::new(listener, &app.descriptors);
+    net::serve("http", door(public), routes, Some(full), &life);
+    net::serve("ops http", door(ops), rest::ops_routes(&app), None, &life);
     let stopped = life.until_stopped().await;
     app.drain(config.drain()).await;
     life.shutdown(GRACE).await;

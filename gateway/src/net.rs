@@ -1,14 +1,7 @@
 //! Listening: accepted connections get the TCP options that Socket.IO needs, a header that does not come ends
 //! them, and a stop ends the listening at once but lets requests finish.
 
-use std::{
-    convert::Infallible,
-    fs::File,
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -18,10 +11,15 @@ use hyper_util::{
 };
 use socket2::SockRef;
 use ticket_shared::lifecycle::Lifecycle;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
+mod descriptors;
 mod wire;
 
+pub use descriptors::Descriptors;
 pub use wire::{Wire, WireState};
 
 /// After this long without an answer to what was sent, a connection is dead.
@@ -32,6 +30,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 const HEADER_BYTES: usize = 32 * 1024;
 /// How long accepting pauses where the process or the system has no file descriptors left.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many clients at once are told that there is no place for them, with the descriptors that are kept back.
+const TURNED_AWAY: usize = 16;
+/// How long that may take each.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// Whose connection a request came over. An extension of every request.
 #[derive(Debug, Clone)]
@@ -42,70 +44,48 @@ pub struct Peer {
     pub wire: Arc<WireState>,
 }
 
-/// Whether there were file descriptors for connections lately.
-#[derive(Debug, Default)]
-pub struct Descriptors(Mutex<Option<Instant>>);
-
-impl Descriptors {
-    /// Whether a connection could not be accepted for want of one, a moment ago.
-    pub fn exhausted(&self) -> bool {
-        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        at.is_some_and(|at| at.elapsed() < 2 * PAUSE)
-    }
-
-    fn ran_out(&self) {
-        let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.is_none_or(|at| at.elapsed() > 10 * PAUSE) {
-            tracing::error!("no file descriptors left, accepting pauses");
-        }
-        *at = Some(Instant::now());
-    }
-}
-
 /// Accepts connections.
 pub(crate) struct Door {
     listener: TcpListener,
     descriptors: Arc<Descriptors>,
-    /// Kept for operators, who must be told that there are none left.
-    spare: Option<File>,
-    keeps_spare: bool,
+}
+
+/// Somebody at the door.
+struct Visitor {
+    stream: TcpStream,
+    address: IpAddr,
+    /// What this connection takes up should be left to others than clients.
+    last: bool,
 }
 
 impl Door {
-    pub(crate) fn new(
-        listener: TcpListener,
-        descriptors: &Arc<Descriptors>,
-        keeps_spare: bool,
-    ) -> Self {
+    pub(crate) fn new(listener: TcpListener, descriptors: &Arc<Descriptors>) -> Self {
         Self {
             listener,
             descriptors: Arc::clone(descriptors),
-            spare: None,
-            keeps_spare,
         }
     }
 
-    async fn accept(&mut self) -> (TcpStream, IpAddr) {
+    async fn accept(&self) -> Visitor {
         loop {
-            if self.keeps_spare && self.spare.is_none() {
-                // Tried again before the next connection.
-                self.spare = File::open("/dev/null").ok();
-            }
             let error = match self.listener.accept().await {
                 Ok((stream, address)) => {
                     tune(&stream);
-                    return (stream, address.ip());
+                    let last = self.descriptors.keeps_back(&stream);
+                    if last {
+                        self.descriptors.ran_out();
+                    }
+                    let address = address.ip();
+                    return Visitor {
+                        stream,
+                        address,
+                        last,
+                    };
                 }
                 Err(error) => error,
             };
             if is_exhausted(&error) {
                 self.descriptors.ran_out();
-                if let Some(spare) = self.spare.take() {
-                    drop(spare);
-                    if let Ok((stream, address)) = self.listener.accept().await {
-                        return (stream, address.ip());
-                    }
-                }
             } else if is_own_trouble(&error) {
                 continue;
             }
@@ -141,20 +121,41 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-/// Serves `routes` until the process stops.
-pub(crate) fn serve(name: &'static str, mut door: Door, routes: Router, life: &Lifecycle) {
+/// Serves `routes` until the process stops; and `full`, briefly, to whom no file descriptor is left for. Without
+/// that they are served as all others.
+pub(crate) fn serve(
+    name: &'static str,
+    door: Door,
+    routes: Router,
+    full: Option<Router>,
+    life: &Lifecycle,
+) {
     let own = life.clone();
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     life.spawn_vital(name, async move {
         loop {
-            let (stream, address) = tokio::select! {
-                accepted = door.accept() => accepted,
+            let visitor = tokio::select! {
+                visitor = door.accept() => visitor,
                 () = own.stopping().cancelled() => return,
             };
             let peer = Peer {
-                address,
+                address: visitor.address,
                 wire: Arc::default(),
             };
-            own.spawn(connection(stream, peer, routes.clone(), own.clone()));
+            let Some(full) = full.as_ref().filter(|_| visitor.last) else {
+                let served = connection(visitor.stream, peer, routes.clone(), own.clone());
+                own.spawn(served);
+                continue;
+            };
+            // Else there is nothing left even to tell it.
+            if let Ok(one) = Arc::clone(&turned_away).try_acquire_owned() {
+                let told = connection(visitor.stream, peer, full.clone(), own.clone());
+                own.spawn(async move {
+                    // It had its time.
+                    let _ = tokio::time::timeout(TELLING, told).await;
+                    drop(one);
+                });
+            }
         }
     });
 }

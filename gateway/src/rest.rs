@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -57,6 +57,17 @@ pub fn ops_routes(app: &Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
         .with_state(Arc::clone(app));
+    around(routes)
+}
+
+/// What is served to clients for whom no file descriptor is left: that there is no place, and whether it is alive.
+pub fn full_routes(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .fallback(no_place)
+        .with_state(Arc::clone(app))
+        .layer(middleware::map_response(last));
     around(routes)
 }
 
@@ -123,6 +134,17 @@ async fn bounded(request: Request, next: Next) -> Response {
         }
         .into_response(),
     }
+}
+
+async fn no_place(State(app): State<Arc<App>>) -> Response {
+    app.admission.no_descriptors()
+}
+
+/// Nothing more comes over this connection.
+async fn last(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 async fn unknown_path() -> Response {

@@ -27,7 +27,7 @@ use crate::{
 const ROUNDS: u32 = 200;
 
 /// One connection to each gateway.
-async fn pair(run: &Run) -> anyhow::Result<(Socket, Socket)> {
+pub(super) async fn pair(run: &Run) -> anyhow::Result<(Socket, Socket)> {
     let connect = |gateway: usize| {
         let address = run.world.gateways[gateway].address.to_string();
         async move { Socket::connect(&address).await }
@@ -36,7 +36,7 @@ async fn pair(run: &Run) -> anyhow::Result<(Socket, Socket)> {
 }
 
 /// A ticket that the load does not write in.
-async fn quiet_ticket(run: &Run) -> anyhow::Result<Id> {
+pub(super) async fn quiet_ticket(run: &Run) -> anyhow::Result<Id> {
     let body = json!({"subject": "Apart", "userId": "u", "userName": "U"});
     let answer = rest::post(
         &run.world.gateways[0].address.to_string(),

@@ -39,10 +39,18 @@ fn cpu(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS)
 }
 
+/// The most memory that a process had resident since it began, in bytes; nothing where the kernel does not say.
+pub(crate) fn peak(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    memory(&status, "VmHWM:")
+}
+
 fn rss(status: &str) -> Option<f64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    memory(status, "VmRSS:")
+}
+
+fn memory(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: f64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024.0)
 }

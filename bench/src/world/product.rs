@@ -34,7 +34,14 @@ impl World {
             .clock
             .filter(|_| number == 1)
             .zip(self.programs.faketime.as_ref());
-        let mut process = Process::new(&name, &self.programs.gateway, address, &self.directory);
+        let limit = shape.descriptors.filter(|_| number == 0);
+        let mut process = match limit {
+            // The shell becomes the gateway.
+            Some(most) => Process::new(&name, "sh".as_ref(), address, &self.directory)
+                .arg(["-c", &format!("ulimit -n {most} && exec \"$0\"")])
+                .arg([self.programs.gateway.display()]),
+            None => Process::new(&name, &self.programs.gateway, address, &self.directory),
+        };
         if let Some((clock, library)) = late {
             // Not by the program `faketime`: the process would be its child, and survive it.
             process = process

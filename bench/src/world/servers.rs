@@ -14,6 +14,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::front;
 use crate::process::{Process, find, free_address};
 
 /// The programs of a run.
@@ -26,6 +27,11 @@ pub(crate) struct Programs {
     mongo: PathBuf,
     /// The library that shifts the clock of what loads it, where it is installed.
     pub faketime: Option<PathBuf>,
+    /// Proxies, where they are installed.
+    pub(super) nginx: Option<PathBuf>,
+    pub(super) haproxy: Option<PathBuf>,
+    /// Where libraries are that the proxies may need.
+    pub(super) libraries: String,
 }
 
 impl Programs {
@@ -46,6 +52,8 @@ impl Programs {
             find(variable, names, places)
                 .with_context(|| format!("none of {names:?} is on the PATH"))
         };
+        let proxies = local.join("proxies");
+        let proxy = |variable, name| find(variable, &[name], &front::places(&proxies, name));
         let stand_in = [
             bin.join("secantusd-rs"),
             local.join("mongodb-stand-in/bin/secantusd-py"),
@@ -61,6 +69,9 @@ impl Programs {
             redis_cli: server("REDIS_CLI", &["redis-cli", "valkey-cli"], &[])?,
             mongo: server("MONGOD_BIN", &["mongod", "secantusd-rs"], &stand_in)?,
             faketime: find("FAKETIME_LIB", &[], &clock_libraries()),
+            nginx: proxy("NGINX_BIN", "nginx"),
+            haproxy: proxy("HAPROXY_BIN", "haproxy"),
+            libraries: front::libraries(&proxies),
         })
     }
 
