@@ -4,7 +4,7 @@ use fred::{
     clients::Client,
     error::Error,
     interfaces::{ClientLike, LuaInterface},
-    types::Value,
+    types::{MultipleKeys, Value},
 };
 use ticket_shared::redis::{Failure, failure, hot_path};
 
@@ -41,7 +41,7 @@ impl Script {
     pub async fn call(
         &self,
         client: &Client,
-        keys: Vec<String>,
+        keys: impl Into<MultipleKeys> + Clone + Send,
         args: Vec<Value>,
     ) -> Result<Value, Error> {
         let client = client.with_options(&hot_path());

@@ -1,6 +1,5 @@
 //! Appending to a ticket's log: the one way in which anything changes, for sockets and REST alike.
 
-use fred::types::Value;
 use serde_json::json;
 use ticket_shared::{
     domain::{Agent, Message, Status, Ticket, UserType},
@@ -11,7 +10,6 @@ use ticket_shared::{
 use super::{
     Tickets,
     view::{Part, parse_refusal},
-    warm::message_field,
 };
 use crate::{
     access::{Grant, Reach},
@@ -68,7 +66,7 @@ struct Call {
     grant: Grant,
     change: String,
     /// What the script needs for it.
-    more: [Value; 2],
+    more: [String; 2],
 }
 
 impl Tickets {
@@ -91,7 +89,7 @@ impl Tickets {
             change: serde_json::to_string(&message)?,
             more: [
                 if message.internal { "1" } else { "0" }.into(),
-                serde_json::to_string(&preview(&message))?.into(),
+                serde_json::to_string(&preview(&message))?,
             ],
         };
         let answer = match self.append(ticket, &call).await {
@@ -144,7 +142,7 @@ impl Tickets {
                 expected,
                 grant,
                 change: json!({ "to": to, "by": by }).to_string(),
-                more: [to.as_str().into(), "".into()],
+                more: [to.as_str().into(), String::new()],
             },
             Change::Assign(to) => {
                 let change = json!({ "to": to, "by": by }).to_string();
@@ -157,7 +155,7 @@ impl Tickets {
                     expected,
                     grant,
                     change,
-                    more: [id.into(), name.into()],
+                    more: [id, name],
                 }
             }
         };
@@ -195,10 +193,7 @@ impl Tickets {
             expected: None,
             grant: Grant::TEAM,
             change: json!({ "by": by }).to_string(),
-            more: [
-                serde_json::to_string(base)?.into(),
-                serde_json::to_string(head)?.into(),
-            ],
+            more: [serde_json::to_string(base)?, serde_json::to_string(head)?],
         };
         match self.append(id, &call).await? {
             Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
@@ -257,28 +252,27 @@ impl Tickets {
 
     async fn append_once(&self, id: Id, call: &Call) -> Result<Answer, Error> {
         let keys = &self.0.keys;
-        let [first, second] = call.more.clone();
+        let (id_text, channel) = (id.to_string(), keys.live(id));
+        let known = call.known.map(Id::bytes);
+        let expected = call.expected.map(|seq| seq.to_string());
+        let owner = match &call.grant.reach {
+            Reach::Of(user) => serde_json::to_string(user)?,
+            Reach::All | Reach::These(_) => String::new(),
+        };
         let args = [
-            call.op.into(),
-            id.to_string().into(),
-            keys.live(id).into(),
-            call.known.map_or_else(|| "".into(), message_field),
-            call.expected
-                .map(|seq| seq.to_string())
-                .unwrap_or_default()
-                .into(),
+            call.op.as_bytes(),
+            id_text.as_bytes(),
+            channel.as_bytes(),
+            known.as_ref().map_or(&[], |bytes| &bytes[..]),
+            expected.as_deref().unwrap_or_default().as_bytes(),
             match call.grant.side {
-                UserType::User => "1",
-                UserType::Agent => "0",
-            }
-            .into(),
-            match &call.grant.reach {
-                Reach::Of(user) => serde_json::to_string(user)?.into(),
-                Reach::All | Reach::These(_) => "".into(),
+                UserType::User => b"1",
+                UserType::Agent => b"0",
             },
-            call.change.clone().into(),
-            first,
-            second,
+            owner.as_bytes(),
+            call.change.as_bytes(),
+            call.more[0].as_bytes(),
+            call.more[1].as_bytes(),
         ];
         let names = self.0.log_keys(id);
         let answer = self.0.commit.call(keys.partition(id), names, args).await?;

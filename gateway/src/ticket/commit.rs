@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fred::{
     clients::{Client, Pipeline},
     error::{Error as RedisError, ErrorKind},
     interfaces::{ClientLike, KeysInterface, ServerInterface},
-    types::{CustomCommand, Value},
+    types::{CustomCommand, Key, Value},
 };
 use ticket_shared::{
     config::{BadSetting, Secret},
@@ -41,11 +42,48 @@ pub(super) const ARGS: usize = 10;
 
 /// One append.
 struct Job {
-    keys: [String; KEYS],
-    args: [Value; ARGS],
+    words: Words,
     /// Until when it may be sent. Later nobody would wait for its answer.
     until: Instant,
     done: oneshot::Sender<Result<Value, Error>>,
+}
+
+/// The keys and arguments of an append, one behind the other in one piece of memory.
+struct Words {
+    text: Bytes,
+    /// Where each of them ends.
+    ends: [usize; KEYS + ARGS],
+}
+
+impl Words {
+    fn new(keys: &[String; KEYS], args: &[&[u8]; ARGS]) -> Self {
+        let words = || {
+            keys.iter()
+                .map(String::as_bytes)
+                .chain(args.iter().copied())
+        };
+        let mut text = Vec::with_capacity(words().map(<[u8]>::len).sum());
+        let mut ends = [0; KEYS + ARGS];
+        for (word, end) in words().zip(&mut ends) {
+            text.extend_from_slice(word);
+            *end = text.len();
+        }
+        let text = text.into();
+        Self { text, ends }
+    }
+
+    fn word(&self, place: usize) -> Bytes {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.slice(start..self.ends[place])
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Bytes> {
+        (0..KEYS).map(|place| self.word(place))
+    }
+
+    fn args(&self) -> impl Iterator<Item = Bytes> {
+        (KEYS..KEYS + ARGS).map(|place| self.word(place))
+    }
 }
 
 /// Commits appends. Cheap to clone.
@@ -102,12 +140,11 @@ impl Commit {
         &self,
         partition: u16,
         keys: [String; KEYS],
-        args: [Value; ARGS],
+        args: [&[u8]; ARGS],
     ) -> Result<Value, Error> {
         let (done, answer) = oneshot::channel();
         let job = Job {
-            keys,
-            args,
+            words: Words::new(&keys, &args),
             until: Instant::now() + COMMAND_TIMEOUT,
             done,
         };
@@ -186,12 +223,13 @@ impl Lane {
     async fn send(&self, jobs: &[Job]) -> Result<Vec<Result<Value, Error>>, RedisError> {
         let fresh = fresh_epoch()
             .map_err(|error| RedisError::new(ErrorKind::InvalidArgument, error.to_string()))?;
-        let keys = jobs.iter().flat_map(|job| job.keys.iter().cloned());
-        let args = jobs.iter().flat_map(|job| job.args.iter().cloned());
-        let (keys, args) = (
-            keys.collect(),
-            std::iter::once(fresh.into()).chain(args).collect(),
-        );
+        let mut keys = Vec::with_capacity(jobs.len() * KEYS);
+        let mut args = Vec::with_capacity(jobs.len() * ARGS + 1);
+        args.push(fresh.into());
+        for job in jobs {
+            keys.extend(job.words.keys().map(Key::from));
+            args.extend(job.words.args().map(Value::Bytes));
+        }
         let (answer, reached) = match &self.wait {
             None => (self.script.call(&self.client, keys, args).await?, true),
             Some(wait) => self.send_and_wait(wait, keys, args).await?,
@@ -216,7 +254,7 @@ impl Lane {
     async fn send_and_wait(
         &self,
         wait: &Wait,
-        keys: Vec<String>,
+        keys: Vec<Key>,
         args: Vec<Value>,
     ) -> Result<(Value, bool), RedisError> {
         let mut answers = self.pipeline(wait, &keys, &args, false).await?;
@@ -237,7 +275,7 @@ impl Lane {
     async fn pipeline(
         &self,
         wait: &Wait,
-        keys: &[String],
+        keys: &[Key],
         args: &[Value],
         text: bool,
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
@@ -248,7 +286,7 @@ impl Lane {
             ("EVALSHA", self.script.sha())
         };
         let mut words: Vec<Value> = vec![which.into(), keys.len().to_string().into()];
-        words.extend(keys.iter().map(|key| Value::from(key.as_str())));
+        words.extend(keys.iter().cloned().map(Value::from));
         words.extend(args.iter().cloned());
         // The pipeline has no methods of its own for scripts.
         let _: () = pipeline

@@ -92,7 +92,11 @@ impl Tickets {
         for entry in &warmth.owed {
             args.push(serde_json::to_string(entry)?.into());
         }
-        let done = self.0.warm.call(&self.0.redis, names.into(), args).await?;
+        let done = self
+            .0
+            .warm
+            .call(&self.0.redis, names.to_vec(), args)
+            .await?;
         tracing::debug!(ticket.id = %id, warmed = done.as_u64(), "ticket brought back into redis");
         Ok(())
     }
