@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 import { until, within } from "./wait.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const bin = process.env.BIN_DIR || join(root, "target", "debug");
+/** Where the programs are. */
+export const bin = process.env.BIN_DIR || join(root, "target", "debug");
 const logs = process.env.E2E_LOGS || join(root, "target", "local", "e2e");
 
 /** @type {Set<Process>} */

@@ -97,12 +97,15 @@ async fn listen(
     config: &Config,
     port: u16,
 ) -> Result<TcpListener, RunError> {
-    let address = format!("{}:{port}", config.host);
-    TcpListener::bind(&address)
+    let host = config.bind_host();
+    TcpListener::bind((host, port))
         .await
         .map_err(|reason| RunError::Listen {
-            setting,
-            address,
+            setting: match reason.kind() {
+                std::io::ErrorKind::AddrNotAvailable => "HOST",
+                _ => setting,
+            },
+            address: format!("{host}:{port}"),
             reason,
         })
 }

@@ -236,8 +236,12 @@ async fn listen(config: &Config) -> Result<TcpListener, BadSetting> {
 
 fn taken(config: &Config, error: &std::io::Error) -> BadSetting {
     let (host, port) = (config.host, config.ops_port);
+    let setting = match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "HOST",
+        _ => "OPS_PORT",
+    };
     BadSetting::new(
-        "OPS_PORT",
+        setting,
         format!("can't listen on {host}:{port}: {}", error.kind()),
     )
 }
