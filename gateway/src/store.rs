@@ -34,7 +34,7 @@ mod fields;
 mod messages;
 mod tickets;
 
-pub use failure::{StoreError, Unreachable};
+pub use failure::{StoreError, Trouble, Unreachable};
 pub use messages::Edge;
 
 /// The setting that errors name.
