@@ -81,6 +81,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     let routes = rest::routes(&app)
         .layer(layer)
         .layer(gate)
+        .layer(axum::middleware::from_fn(rest::hardened))
         .layer(rest::cors(&app));
     let door = |listener, spare| net::Door::new(listener, &app.descriptors, spare);
     net::serve("http", door(public, false), routes, &life);
