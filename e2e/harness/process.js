@@ -37,7 +37,8 @@ export class Process {
     this.meant = false;
   }
 
-  async start() {
+  /** @param {{ready?: boolean}} [options] whether to wait until it is */
+  async start({ ready = true } = {}) {
     mkdirSync(dirname(this.log), { recursive: true });
     const log = createWriteStream(this.log, { flags: "a" });
     log.write(`--- started ${new Date().toISOString()}\n`);
@@ -68,7 +69,7 @@ export class Process {
         resolve({ code, signal });
       });
     });
-    await this.untilReady();
+    if (ready) await this.untilReady();
     return this;
   }
 

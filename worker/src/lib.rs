@@ -217,10 +217,13 @@ fn start_readers(
 async fn open_store(config: &Config, life: &Lifecycle) -> Store {
     let mut backoff = backoff::Backoff::default();
     loop {
-        if let Ok(store) = Store::open(&config.common.mongo_uri, life.clone()).await {
-            return store;
+        match Store::open(&config.common.mongo_uri, life.clone()).await {
+            Ok(store) => return store,
+            Err(error) => {
+                let reason = store::Failure::of(&error).to_string();
+                tracing::warn!(reason, "MONGO_URI can't be used, trying again");
+            }
         }
-        tracing::warn!("MONGO_URI can't be resolved, trying again");
         if !backoff.wait(life.stopping()).await {
             // Whoever asked for the stop does not wait for the start any more.
             std::future::pending::<()>().await;
