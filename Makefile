@@ -26,7 +26,7 @@ test-redis-matrix: ## Test with the system's Redis, 8.2, Valkey 9 and a cluster;
 faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
 	@$(PYTHON) -u deploy/local/test.py --only faults $(if $(SHORT),--short) $(ONLY)
 
-fuzz: ## Feed mutated bytes to what reads them; longer with SECONDS=600, one with ONLY=payloads
+fuzz: ## Feed mutated bytes to what reads them, 60 s a target; longer with SECONDS=600, one with ONLY=payloads
 	@$(PYTHON) -u deploy/local/fuzz.py --seconds $(or $(SECONDS),60) $(if $(RUNS),--runs $(RUNS)) $(ONLY)
 
 bench: ## Measure beside the Node.js server; some with ONLY="closed open-2000", a trial with QUICK=1

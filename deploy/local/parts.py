@@ -57,7 +57,11 @@ def start(found: dict, children: Children, data: Path) -> dict[str, str]:
     mongo = servers.start_mongo(found["mongodb"], children, data)
     print(f"MongoDB  {_shown(mongo)}  ({found['mongodb'].told})", flush=True)
     # What was installed is for others to start, too.
-    return {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": servers.path_with(servers.BIN)}
+    environment = {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": servers.path_with(servers.BIN)}
+    if found["mongodb"].program:
+        # For tests that start one of their own, with a password.
+        environment["MONGO_PROGRAM"] = str(found["mongodb"].program)
+    return environment
 
 
 def _shown(url: str) -> str:

@@ -48,7 +48,8 @@ def main() -> int:
                 start(process, addresses, children, logs)
             for process in [worker, *gateways]:
                 wait_ready(process, children, logs)
-            introduce(gateways, demo_ticket(gateways[0]))
+            tokens = demo_tokens()
+            introduce(gateways, demo_ticket(gateways[0], tokens), tokens)
             logs.follow()
             return watch(children)
         except Stopped:
@@ -153,13 +154,33 @@ def answers(url: str) -> bool:
         return False
 
 
-def demo_ticket(gateway: Process) -> str | None:
+def demo_tokens() -> dict[str, str] | None:
+    """The tokens of the examples' two people, for an hour: none where clients need none, None where none can be made."""
+    if settings.setting("AUTH_MODE") != "jwt":
+        return {}
+    people = {"CUSTOMER": ("customer-1", "Sara", "user"), "AGENT": ("agent-1", "Omar", "agent")}
+    tokens = {}
+    for variable, (sub, name, role) in people.items():
+        argv = [TARGET / "debug" / "ticket-gateway", "token", "--sub", sub, "--name", name, "--role", role]
+        signed = subprocess.run(argv, capture_output=True, text=True)
+        if signed.returncode:
+            # Public keys check tokens, but can't sign any.
+            print(f"warning: no demo ticket: no token: {signed.stderr.strip()}", file=sys.stderr)
+            return None
+        tokens[variable] = signed.stdout.strip()
+    return tokens
+
+
+def demo_ticket(gateway: Process, tokens: dict[str, str] | None) -> str | None:
     """Opens the ticket of the examples. The key makes every start find the same one."""
+    if tokens is None:
+        return None
+    headers = {"content-type": "application/json", "idempotency-key": "make-run-demo"}
+    if tokens:
+        headers["authorization"] = f"Bearer {tokens['CUSTOMER']}"
     body = {"subject": "Where is my order?", "userId": "customer-1", "userName": "Sara"}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{gateway.environment['PORT']}/tickets",
-        data=json.dumps(body).encode(),
-        headers={"content-type": "application/json", "idempotency-key": "make-run-demo"},
+        f"http://127.0.0.1:{gateway.environment['PORT']}/tickets", data=json.dumps(body).encode(), headers=headers
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
@@ -170,7 +191,7 @@ def demo_ticket(gateway: Process) -> str | None:
         return None
 
 
-def introduce(gateways: list[Process], ticket: str | None) -> None:
+def introduce(gateways: list[Process], ticket: str | None, tokens: dict[str, str] | None) -> None:
     """Prints what to look at and what to paste."""
     first, second = (f"http://localhost:{gateway.environment['PORT']}" for gateway in gateways)
     print(
@@ -181,22 +202,32 @@ Ready.
   Tickets    {first}/tickets"""
     )
     if ticket:
-        print(EXAMPLES.format(first=first, second=second, ticket=ticket, e2e=E2E))
+        with_token = {"token": "", "header": "", "agent": "", "customer": ""}
+        if tokens:
+            exports = "\n".join(f"export {name}={token}" for name, token in tokens.items())
+            with_token = {
+                "token": f"\nTokens of a customer and an agent, for an hour (paste this first):\n\n{exports}\n",
+                "header": ' -H "authorization: Bearer $CUSTOMER"',
+                "agent": ", { auth: { token: process.env.AGENT } }",
+                "customer": ", { auth: { token: process.env.CUSTOMER } }",
+            }
+        print(EXAMPLES.format(first=first, second=second, ticket=ticket, e2e=E2E, **with_token))
     print("Ctrl-C stops everything. What the processes log from here on:\n", flush=True)
 
 
 EXAMPLES = """  Ticket     {first}/tickets/{ticket}
-
+{token}
 Read the ticket's messages:
 
-curl -s {first}/tickets/{ticket}/messages
+curl -s{header} {first}/tickets/{ticket}/messages
 
 Send a message through one gateway and receive it through the other (paste it into another terminal):
 
 (cd '{e2e}' && node --input-type=module -e '
 import {{ io }} from "socket.io-client";
 const ticketId = "{ticket}";
-const agent = io("{second}"), customer = io("{first}");
+const agent = io("{second}"{agent});
+const customer = io("{first}"{customer});
 agent.on("message_received", ({{ message }}) => {{
   console.log(`the agent received #${{message.seq}} from ${{message.senderName}}: ${{message.content}}`);
   agent.close();

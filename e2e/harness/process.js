@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 import { until, within } from "./wait.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const bin = process.env.BIN_DIR || join(root, "target", "debug");
+/** Where the programs are. */
+export const bin = process.env.BIN_DIR || join(root, "target", "debug");
 const logs = process.env.E2E_LOGS || join(root, "target", "local", "e2e");
 
 /** @type {Set<Process>} */
@@ -36,7 +37,8 @@ export class Process {
     this.meant = false;
   }
 
-  async start() {
+  /** @param {{ready?: boolean}} [options] whether to wait until it is */
+  async start({ ready = true } = {}) {
     mkdirSync(dirname(this.log), { recursive: true });
     const log = createWriteStream(this.log, { flags: "a" });
     log.write(`--- started ${new Date().toISOString()}\n`);
@@ -67,7 +69,7 @@ export class Process {
         resolve({ code, signal });
       });
     });
-    await this.untilReady();
+    if (ready) await this.untilReady();
     return this;
   }
 

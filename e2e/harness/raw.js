@@ -172,11 +172,16 @@ export class Polling {
     this.sid = "";
   }
 
-  /** @param {number} port */
-  static async open(port) {
+  /**
+   * Connects up to the namespace, or less far.
+   * @param {number} port
+   * @param {{namespace?: boolean}} [options]
+   */
+  static async open(port, { namespace = true } = {}) {
     const polling = new Polling(port);
     const { body } = await polling.get();
     polling.sid = JSON.parse(body.slice(body.indexOf("{"))).sid;
+    if (!namespace) return polling;
     await polling.post("40");
     const answer = await polling.get();
     if (!answer.body.includes("40{")) throw new Error(`no namespace: ${answer.all}`);

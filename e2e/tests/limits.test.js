@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Client } from "../harness/client.js";
+import { Polling } from "../harness/raw.js";
 import { Raw } from "../harness/stalling.js";
 import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
@@ -79,11 +80,36 @@ test("connections beyond the limit get 503 with a time, and come in by themselve
   late.close();
 });
 
-test("answers carry the headers that browsers heed", async () => {
-  const { headers } = await it.rest().get("/tickets");
-  assert.equal(headers.get("x-content-type-options"), "nosniff");
-  assert.equal(headers.get("cache-control"), "no-store");
-  assert.equal(headers.get("server"), null);
+test("answers carry the headers that browsers heed, and pages of allowed origins can read them", async () => {
+  const origin = "http://localhost:3000";
+  const socketIo = "/socket.io/?EIO=4&transport=polling";
+  const ask = (path, method = "GET", headers = { origin }) => it.rest().ask(method, path, { headers });
+  const opened = await ask(socketIo);
+  const sid = JSON.parse(opened.text.slice(1)).sid;
+  // 41: the session has no namespace to leave, and goes on.
+  const posted = await it.rest().ask("POST", `${socketIo}&sid=${sid}`, { raw: "41", headers: { origin } });
+  const answers = {
+    REST: [200, await ask("/tickets")],
+    "a session's first answer": [200, opened],
+    "what was posted": [200, posted],
+    "an unknown session": [400, await ask(`${socketIo}&sid=AAAAAAAAAAAAAAAA`)],
+    "no transport": [400, await ask("/socket.io/?EIO=4")],
+    "a wrong method": [400, await ask(socketIo, "PATCH")],
+    "a foreign origin": [403, await ask(socketIo, "GET", { origin: "http://evil.example.com" })],
+  };
+  for (const [name, [status, { headers, ...answer }]] of Object.entries(answers)) {
+    assert.equal(answer.status, status, `${name}: ${answer.text}`);
+    assert.equal(headers.get("x-content-type-options"), "nosniff", name);
+    assert.equal(headers.get("cache-control"), "no-store", name);
+    assert.match(headers.get("content-security-policy"), /default-src 'none'/, name);
+    assert.equal(headers.get("referrer-policy"), "no-referrer", name);
+    assert.equal(headers.get("cross-origin-resource-policy"), "same-site", name);
+    assert.equal(headers.get("server"), null, name);
+    const foreign = name === "a foreign origin";
+    assert.equal(headers.get("access-control-allow-origin"), foreign ? null : origin, name);
+    assert.equal(headers.get("access-control-allow-credentials"), "true", name);
+  }
+  await it.rest().ask("POST", `${socketIo}&sid=${sid}`, { raw: "1", headers: { origin } });
 });
 
 test("a header that never ends ends the connection", { timeout: 60_000 }, async () => {
@@ -92,6 +118,17 @@ test("a header that never ends ends the connection", { timeout: 60_000 }, async 
   const drip = setInterval(() => raw.closed || raw.socket.write("a"), 1_000);
   await until("closed", () => raw.closed, 40_000);
   clearInterval(drip);
+});
+
+test("what a client posts and does not send ends the connection, however it dawdles", { timeout: 60_000 }, async () => {
+  const { sid } = await Polling.open(Number(it.gateways[0].env.PORT));
+  const head = `POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n`;
+  const [silent, slow] = [new Raw(it.url(0)), new Raw(it.url(0))];
+  for (const raw of [silent, slow]) raw.socket.write(`${head}4`);
+  const drip = setInterval(() => slow.closed || slow.socket.write("2"), 1_000);
+  await until("both closed", () => silent.closed && slow.closed, 40_000);
+  clearInterval(drip);
+  assert.match(silent.text, /^HTTP\/1\.1 408 /);
 });
 
 test("SIGTERM does not wait for a client that does not read", async () => {

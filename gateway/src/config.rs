@@ -1,6 +1,6 @@
 //! The gateway's settings.
 
-use std::time::Duration;
+use std::{net::ToSocketAddrs, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -60,7 +60,7 @@ pub struct Config {
     #[arg(long, env = "MEMORY_MAX_PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub memory_max_percent: u64,
     /// For how many milliseconds clients are sent away before a planned stop
-    #[arg(long, env = "DRAIN_MS", default_value_t = 3_000)]
+    #[arg(long, env = "DRAIN_MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
     #[command(flatten)]
     #[expect(
@@ -95,6 +95,16 @@ impl Config {
     /// The first setting that is wrong.
     pub fn resolve(mut self) -> Result<Self, BadSetting> {
         self.common.resolve()?;
+        if self.port != 0 && self.port == self.ops_port {
+            return Err(BadSetting::new(
+                "OPS_PORT",
+                "must be another port than PORT",
+            ));
+        }
+        if (self.bind_host(), self.port).to_socket_addrs().is_err() {
+            let problem = "is not an address of this machine, such as 0.0.0.0, 127.0.0.1 or ::";
+            return Err(BadSetting::new("HOST", problem));
+        }
         self.auth.resolve()?;
         self.origins()?;
         self.limits.proxies()?;
@@ -129,6 +139,15 @@ impl Config {
             .collect()
     }
 
+    /// The address to listen on; IPv6 may stand in brackets.
+    pub fn bind_host(&self) -> &str {
+        let host = self.host.as_str();
+        let inside = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        inside.unwrap_or(host)
+    }
+
     /// For how long clients are sent away before a planned stop.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
@@ -150,6 +169,24 @@ mod tests {
         let error = parse(&[]).unwrap_err();
         assert_eq!(error.setting, "AUTH_MODE");
         assert!(parse(&["--auth-mode", "none"]).is_ok());
+    }
+
+    #[test]
+    fn ports_differ_unless_the_system_chooses_them() {
+        let with = |port| parse(&["--auth-mode", "none", "--port", port, "--ops-port", port]);
+        assert_eq!(with("5000").unwrap_err().setting, "OPS_PORT");
+        assert!(with("0").is_ok());
+    }
+
+    #[test]
+    fn a_host_is_an_address_or_a_name_of_one() {
+        let with = |host| parse(&["--auth-mode", "none", "--host", host]);
+        for good in ["0.0.0.0", "::", "[::1]", "localhost"] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        for bad in ["", "127.0.0.1:5000", "http://localhost"] {
+            assert_eq!(with(bad).unwrap_err().setting, "HOST", "{bad}");
+        }
     }
 
     #[test]

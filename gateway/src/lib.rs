@@ -81,6 +81,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     let routes = rest::routes(&app)
         .layer(layer)
         .layer(gate)
+        .layer(axum::middleware::from_fn(rest::hardened))
         .layer(rest::cors(&app));
     let full = rest::full_routes(&app).layer(rest::cors(&app));
     let door = |listener| net::Door::new(listener, &app.descriptors);
@@ -98,12 +99,15 @@ async fn listen(
     config: &Config,
     port: u16,
 ) -> Result<TcpListener, RunError> {
-    let address = format!("{}:{port}", config.host);
-    TcpListener::bind(&address)
+    let host = config.bind_host();
+    TcpListener::bind((host, port))
         .await
         .map_err(|reason| RunError::Listen {
-            setting,
-            address,
+            setting: match reason.kind() {
+                std::io::ErrorKind::AddrNotAvailable => "HOST",
+                _ => setting,
+            },
+            address: format!("{host}:{port}"),
             reason,
         })
 }

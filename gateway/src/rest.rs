@@ -22,17 +22,18 @@ mod messages;
 mod tickets;
 
 pub use gate::gate;
+pub use hardened::hardened;
 
 use crate::{
     app::App,
     error::{Error, plain_problem},
 };
 
-/// The longest that a request may take.
+/// The longest that a request may take, and the body of one that Socket.IO reads.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The routes that clients use.
+/// The routes that clients use, without the headers of [`hardened`]: those stand around Socket.IO, too.
 pub fn routes(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/health", get(health::health))
@@ -57,7 +58,7 @@ pub fn ops_routes(app: &Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
         .with_state(Arc::clone(app));
-    around(routes)
+    around(routes).layer(middleware::from_fn(hardened))
 }
 
 /// What is served to clients for whom no file descriptor is left: that there is no place, and whether it is alive.
@@ -96,7 +97,6 @@ fn around(routes: Router) -> Router {
         ))
         .layer(middleware::from_fn(bounded))
         .layer(middleware::from_fn(identify))
-        .layer(middleware::from_fn(hardened::headers))
 }
 
 /// Gives every request an id, or keeps the caller's where it is a plain one; logs refer to it.

@@ -17,7 +17,7 @@ use mongodb::{
     bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId},
     options::{
         ClientOptions, ConnectionString, FindOptions, ReadConcern, ReadPreference,
-        SelectionCriteria,
+        SelectionCriteria, Tls,
     },
 };
 use ticket_shared::{
@@ -34,7 +34,7 @@ mod fields;
 mod messages;
 mod tickets;
 
-pub use failure::{StoreError, Unreachable};
+pub use failure::{StoreError, Trouble, Unreachable};
 pub use messages::Edge;
 
 /// The setting that errors name.
@@ -227,34 +227,50 @@ fn either_form(id: Id) -> [Bson; 2] {
     ]
 }
 
-/// Checks that a URI is one of a MongoDB.
+/// Checks that a URI is one of a MongoDB, and that the files which it names can be read.
 ///
 /// # Errors
-/// Names `MONGO_URI` where it is none, or has an option that the driver refuses.
+/// Names `MONGO_URI` where it is none, or has an option that the driver refuses. The driver's own words are not
+/// handed on: they may quote the URI, password and all.
 pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
-    if ConnectionString::parse(uri.expose()).is_err() {
-        return Err(BadSetting::new(SETTING, problem(uri)));
+    let parsed = ConnectionString::parse(uri.expose())
+        .map_err(|_| BadSetting::new(SETTING, problem(uri)))?;
+    if let Some(Tls::Enabled(tls)) = &parsed.tls {
+        let files = [
+            ("tlsCAFile", &tls.ca_file_path),
+            ("tlsCertificateKeyFile", &tls.cert_key_file_path),
+        ];
+        for (option, path) in files {
+            if let Some(Err(error)) = path.as_ref().map(std::fs::read) {
+                let problem = format!("can't read the file of {option}: {}", error.kind());
+                return Err(BadSetting::new(SETTING, problem));
+            }
+        }
     }
     // Only names of the `srv` form have to be looked up; everything else is decided at once.
     let options = ClientOptions::parse(uri.expose()).into_future();
     match options.now_or_never() {
-        Some(Err(error)) if !uri.expose().starts_with("mongodb+srv") => {
-            // Credentials have been read by now: this is about hosts and options.
-            Err(BadSetting::new(SETTING, error.to_string()))
+        Some(Err(_)) if !uri.expose().starts_with("mongodb+srv") => {
+            Err(BadSetting::new(SETTING, REFUSED))
         }
         _ => Ok(()),
     }
 }
 
-/// Says why a URI can't be read, without quoting credentials that may be what is wrong with it.
-fn problem(uri: &Secret) -> String {
+/// What is wrong with a URI where nothing more can be said of it.
+const REFUSED: &str =
+    "is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses";
+
+/// Says why a URI can't be read.
+fn problem(uri: &Secret) -> &'static str {
     let uri = uri.expose();
-    let Some((scheme, rest)) = uri.split_once("://") else {
-        return "must begin with mongodb:// or mongodb+srv://".to_owned();
+    let Some((scheme @ ("mongodb" | "mongodb+srv"), rest)) = uri.split_once("://") else {
+        return "must begin with mongodb:// or mongodb+srv://";
     };
-    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-    match ConnectionString::parse(format!("{scheme}://{place}")) {
-        Err(error) => error.to_string(),
-        Ok(_) => "user name and password must be percent-encoded".to_owned(),
+    match rest.rsplit_once('@') {
+        Some((_, place)) if ConnectionString::parse(format!("{scheme}://{place}")).is_ok() => {
+            "user name and password must be percent-encoded"
+        }
+        _ => REFUSED,
     }
 }

@@ -57,13 +57,13 @@ impl fmt::Display for Secret {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return f.write_str("[hidden]");
         };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let path = path.split('?').next().unwrap_or_default();
-        match authority.rsplit_once('@') {
-            Some((_, host)) => write!(f, "{scheme}://[hidden]@{host}{path}"),
-            None => write!(f, "{scheme}://{authority}{path}"),
-        }
+        // The last one: a password that was not encoded may have one in it, and slashes and question marks.
+        let (user, place) = match rest.rsplit_once('@') {
+            Some((_, place)) => ("[hidden]@", place),
+            None => ("", rest),
+        };
+        let place = place.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{user}{place}")
     }
 }
 
@@ -265,22 +265,50 @@ pub fn print_effective(effective: &[(String, String)]) {
     }
 }
 
+/// Says what is wrong without saying what was given: that may be a secret pasted into the wrong variable.
 fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    let setting = match error.get(clap::error::ContextKind::InvalidArg) {
-        Some(clap::error::ContextValue::String(argument)) => setting_of(argument),
+    use clap::error::{ContextKind, ContextValue};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    // Values are input, and may be secrets pasted into the wrong variable.
-    match setting {
-        Some(setting) => format!(
-            "{setting}: {}",
-            first.replace("invalid value ", "is not valid: ")
-        ),
-        None => first.to_owned(),
+    let first = || {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default();
+        first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    };
+    let Some(setting) = text(ContextKind::InvalidArg).and_then(setting_of) else {
+        return first();
+    };
+    let problem = match (error.kind(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::InvalidValue, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
+            format!("must be one of: {}", valid.join(", "))
+        }
+        (ErrorKind::InvalidValue, _) => "needs a value".to_owned(),
+        (ErrorKind::ValueValidation, _) => {
+            let given = text(ContextKind::InvalidValue).unwrap_or_default();
+            reason(error, given)
+        }
+        _ => first(),
+    };
+    format!("{setting}: {problem}")
+}
+
+/// Why a value can't be read, for a person who does not know the type that it becomes.
+fn reason(error: &clap::Error, given: &str) -> String {
+    let Some(source) = std::error::Error::source(error) else {
+        return "is not valid".to_owned();
+    };
+    if source.is::<std::num::ParseIntError>() {
+        return "must be a whole number, not too large".to_owned();
     }
+    let reason = source.to_string();
+    // `99999 is not in 1..=1024`
+    let reason = reason.strip_prefix(given).unwrap_or(&reason).trim();
+    if !given.is_empty() && reason.contains(given) {
+        return "is not valid".to_owned();
+    }
+    reason.to_owned()
 }
 
 /// `--redis-url <REDIS_URL>` is the variable `REDIS_URL`.
@@ -303,6 +331,38 @@ mod tests {
             "redis://localhost:6379"
         );
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[hidden]");
+        let shown = Secret::new("redis://:hun/ter?2@h:1/0").to_string();
+        assert_eq!(shown, "redis://[hidden]@h:1/0");
+    }
+
+    #[derive(Parser, Debug)]
+    struct Only {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_never_quoted() {
+        let told = |args: &[&str]| {
+            let error = Only::try_parse_from([&["x"], args].concat()).unwrap_err();
+            one_line(&error)
+        };
+        assert_eq!(
+            told(&["--partitions", "4096"]),
+            "PARTITIONS: is not in 1..=1024"
+        );
+        assert_eq!(
+            told(&["--partitions", "hunter2"]),
+            "PARTITIONS: must be a whole number, not too large"
+        );
+        assert_eq!(
+            told(&["--log-format", "hunter2"]),
+            "LOG_FORMAT: must be one of: json, pretty"
+        );
+        assert_eq!(
+            told(&["--log-format", ""]),
+            "LOG_FORMAT: must be one of: json, pretty"
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use mongodb::options::ConnectionString;
-use ticket_shared::config::{BadSetting, Common};
+use mongodb::options::{ConnectionString, Tls};
+use ticket_shared::config::{BadSetting, Common, Secret};
 
 use crate::dead::DeadCommand;
 
@@ -54,7 +54,7 @@ pub struct Config {
     #[arg(long, env = "CONSUMER_GONE_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(200..=2_592_000_000))]
     pub consumer_gone_ms: u64,
     /// For how many milliseconds a stop waits for the batch in hand
-    #[arg(long, env = "GRACE_MS", default_value_t = 10_000)]
+    #[arg(long, env = "GRACE_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub grace_ms: u64,
 }
 
@@ -82,13 +82,7 @@ impl Config {
             command.check(self.common.partitions)?;
             return Ok(self);
         }
-        // The driver's own words may quote the URI, password and all.
-        ConnectionString::parse(self.common.mongo_uri.expose()).map_err(|_| {
-            BadSetting::new(
-                "MONGO_URI",
-                "is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses",
-            )
-        })?;
+        check_uri(&self.common.mongo_uri)?;
         if self.consumer.trim().is_empty() {
             return Err(BadSetting::new("CONSUMER", "must not be empty"));
         }
@@ -131,6 +125,31 @@ impl Config {
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
     }
+}
+
+/// Checks that a URI is one of a MongoDB, and that the files which it names can be read.
+fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
+    let bad = |problem| BadSetting::new("MONGO_URI", problem);
+    // The driver's own words may quote the URI, password and all.
+    let parsed = ConnectionString::parse(uri.expose()).map_err(|_| {
+        bad("is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses".into())
+    })?;
+    let Some(Tls::Enabled(tls)) = &parsed.tls else {
+        return Ok(());
+    };
+    let files = [
+        ("tlsCAFile", &tls.ca_file_path),
+        ("tlsCertificateKeyFile", &tls.cert_key_file_path),
+    ];
+    for (option, path) in files {
+        if let Some(Err(error)) = path.as_ref().map(std::fs::read) {
+            return Err(bad(format!(
+                "can't read the file of {option}: {}",
+                error.kind()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The name of this host: in a container, its own.

@@ -218,10 +218,13 @@ fn start_readers(
 async fn open_store(config: &Config, life: &Lifecycle) -> Store {
     let mut backoff = backoff::Backoff::default();
     loop {
-        if let Ok(store) = Store::open(&config.common.mongo_uri, life.clone()).await {
-            return store;
+        match Store::open(&config.common.mongo_uri, life.clone()).await {
+            Ok(store) => return store,
+            Err(error) => {
+                let reason = store::Failure::of(&error).to_string();
+                tracing::warn!(reason, "MONGO_URI can't be used, trying again");
+            }
         }
-        tracing::warn!("MONGO_URI can't be resolved, trying again");
         if !backoff.wait(life.stopping()).await {
             // Whoever asked for the stop does not wait for the start any more.
             std::future::pending::<()>().await;
@@ -237,8 +240,12 @@ async fn listen(config: &Config) -> Result<TcpListener, BadSetting> {
 
 fn taken(config: &Config, error: &std::io::Error) -> BadSetting {
     let (host, port) = (config.host, config.ops_port);
+    let setting = match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "HOST",
+        _ => "OPS_PORT",
+    };
     BadSetting::new(
-        "OPS_PORT",
+        setting,
         format!("can't listen on {host}:{port}: {}", error.kind()),
     )
 }

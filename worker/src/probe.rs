@@ -1,7 +1,7 @@
 //! What operators ask the process: is it alive, is it ready, what does it count.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,14 @@ const FRESH: Duration = Duration::from_secs(8);
 pub(crate) struct Health {
     redis: Arc<LastSeen>,
     mongo: Arc<LastSeen>,
+    /// What MongoDB's last failure was.
+    reason: Arc<Mutex<Option<String>>>,
+}
+
+impl Health {
+    fn reason(&self) -> MutexGuard<'_, Option<String>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +67,9 @@ struct Ready {
     status: &'static str,
     redis: &'static str,
     mongo: &'static str,
+    /// Why MongoDB is down, in words that quote nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// Answers operators until the process stops.
@@ -93,6 +104,7 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
         status,
         redis: word(redis),
         mongo: word(mongo),
+        reason: ops.health.reason().clone().filter(|_| !mongo),
     };
     (code, Json(ready))
 }
@@ -122,8 +134,9 @@ pub(crate) async fn watch_mongo(store: Store, health: Health, stopping: Cancella
     while !stopping.is_cancelled() {
         tokio::select! {
             () = stopping.cancelled() => return,
-            answer = store.ping() => if answer.is_ok() {
-                health.mongo.note();
+            answer = store.ping() => match answer {
+                Ok(()) => health.mongo.note(),
+                Err(failure) => *health.reason() = Some(failure.to_string()),
             },
         }
         pause(&stopping).await;

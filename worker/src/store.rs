@@ -241,7 +241,7 @@ impl Failure {
     }
 
     /// What the driver says, without what might quote a document.
-    fn of(error: &mongodb::error::Error) -> Self {
+    pub(crate) fn of(error: &mongodb::error::Error) -> Self {
         match &*error.kind {
             ErrorKind::Command(refused) => Self::Command(refused.code),
             ErrorKind::Io(error) => Self::Unreachable(error.kind().to_string()),

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::TIMEOUT;
 use crate::{
     app::App,
     error::{Error, plain_problem},
@@ -71,7 +72,19 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
             line.drained();
         }
     }
-    next.run(request).await
+    in_time(request, next).await
+}
+
+/// Answers, unless what a client posts does not come: whoever sends half a body would hold the connection for ever.
+async fn in_time(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let answered = tokio::time::timeout(TIMEOUT, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let detail = "the body did not come in time";
+        plain_problem(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    })
 }
 
 /// The headers that a session's first request is still asked for: by the library when it upgrades, by us for a

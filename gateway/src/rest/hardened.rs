@@ -2,7 +2,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -28,9 +28,12 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     ),
 ];
 
-/// Puts them on an answer.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+/// Puts them on an answer; not on the one by which a connection becomes a websocket, which no page ever sees.
+pub async fn hardened(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, value);
     }

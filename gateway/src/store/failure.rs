@@ -1,6 +1,9 @@
 //! Why a read failed, in the kinds that callers act on.
+//!
+//! What must hold: nothing of the driver's or the server's own words is kept. They may quote values: texts of a
+//! query, a document that can't be read, parts of the URI.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use mongodb::error::{Error, ErrorKind};
 use ticket_shared::id::Id;
@@ -21,9 +24,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// MongoDB refused the command: rights, or a defect of ours.
+    /// MongoDB refused the command: a defect of ours.
     #[error("MongoDB refused a read: {0}")]
-    Refused(Error),
+    Refused(Trouble),
 }
 
 /// How MongoDB was found to be out of reach.
@@ -37,22 +40,77 @@ pub enum Unreachable {
     Stopping,
     /// The driver says so.
     #[error("{0}")]
-    Driver(Error),
+    Driver(Trouble),
+}
+
+/// What the driver says: the code, or the kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The server's answer to a command.
+    #[error("error {code} {name}")]
+    Command {
+        /// Its number.
+        code: i32,
+        /// The name of that number, such as `Unauthorized`.
+        name: String,
+    },
+    /// The connection broke, or was not made.
+    #[error("connection: {0}")]
+    Connection(io::ErrorKind),
+    /// Anything else.
+    #[error("{0}")]
+    Other(&'static str),
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        Self::Other(match error.kind.as_ref() {
+            ErrorKind::Command(refused) => {
+                return Self::Command {
+                    code: refused.code,
+                    name: name_in(&refused.code_name),
+                };
+            }
+            ErrorKind::Io(error) => return Self::Connection(error.kind()),
+            ErrorKind::ServerSelection { .. } => "no server to read from",
+            ErrorKind::ConnectionPoolCleared { .. } => "connection lost",
+            ErrorKind::Authentication { .. } => "authentication failed",
+            ErrorKind::DnsResolve { .. } => "name not resolved",
+            ErrorKind::InvalidTlsConfig { .. } => "TLS",
+            ErrorKind::InvalidArgument { .. } => "invalid argument",
+            ErrorKind::InvalidResponse { .. } => "invalid response",
+            ErrorKind::IncompatibleServer { .. } => "incompatible server",
+            ErrorKind::Shutdown => "the driver was shut down",
+            _ => "the driver failed",
+        })
+    }
+}
+
+/// A name that the server gives a code, where it is one.
+fn name_in(text: &str) -> String {
+    let plain = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if plain {
+        text.to_owned()
+    } else {
+        "without a name".to_owned()
+    }
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
+        let trouble = Trouble::of(&error);
         if is_transient(&error) {
-            Self::Unreachable(Unreachable::Driver(error))
+            Self::Unreachable(Unreachable::Driver(trouble))
         } else {
-            Self::Refused(error)
+            Self::Refused(trouble)
         }
     }
 }
 
-/// Codes of a server that is shutting down, is not the primary (any more), or did not come to an end in time.
-const TRANSIENT: [i32; 16] = [
-    6, 7, 50, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
+/// Codes of a server that is shutting down, is not the primary (any more), or did not come to an end in time; and of
+/// one that does not let us in (13, 18), until somebody mends that.
+const TRANSIENT: [i32; 18] = [
+    6, 7, 13, 18, 50, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
 ];
 
 fn is_transient(error: &Error) -> bool {
@@ -62,6 +120,7 @@ fn is_transient(error: &Error) -> bool {
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::DnsResolve { .. }
         | ErrorKind::Authentication { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::Shutdown => true,
         ErrorKind::Command(command) => TRANSIENT.contains(&command.code),
         _ => false,
@@ -70,11 +129,13 @@ fn is_transient(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mongodb::{bson, error::CommandError};
+
     use super::*;
 
     #[test]
     fn a_broken_connection_is_no_defect() {
-        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let broken = io::Error::from(io::ErrorKind::ConnectionReset);
         assert!(matches!(
             StoreError::from(Error::from(broken)),
             StoreError::Unreachable(Unreachable::Driver(_))
@@ -83,5 +144,43 @@ mod tests {
             StoreError::from(Error::custom("defect")),
             StoreError::Refused(_)
         ));
+    }
+
+    fn refused(code: i32, name: &str) -> StoreError {
+        let answer =
+            bson::doc! { "code": code, "codeName": name, "errmsg": "no rights on hunter2" };
+        let command: CommandError = bson::deserialize_from_document(answer).unwrap();
+        StoreError::from(Error::from(ErrorKind::Command(command)))
+    }
+
+    #[test]
+    fn nothing_is_kept_that_may_quote_a_value() {
+        let told = [
+            (
+                refused(13, "Unauthorized"),
+                "can't be reached: error 13 Unauthorized",
+            ),
+            (refused(2, "BadValue"), "refused a read: error 2 BadValue"),
+            (
+                refused(8000, "is hunter2"),
+                "refused a read: error 8000 without a name",
+            ),
+            (
+                refused(11_600, "InterruptedAtShutdown"),
+                "can't be reached: error 11600 InterruptedAtShutdown",
+            ),
+            (
+                Error::from(io::Error::other("hunter2")).into(),
+                "can't be reached: connection: other error",
+            ),
+            (
+                Error::custom("hunter2").into(),
+                "refused a read: the driver failed",
+            ),
+        ];
+        for (error, words) in told {
+            assert_eq!(error.to_string(), format!("MongoDB {words}"));
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
     }
 }

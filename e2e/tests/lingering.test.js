@@ -1,0 +1,82 @@
+/**
+ * Connections that do not come in, or are not let in, and stay all the same: the server ends them after ten seconds,
+ * however alive they look, and their places are free for others.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Client } from "../harness/client.js";
+import { Polling, RawSocket } from "../harness/raw.js";
+import { stack } from "../harness/stack.js";
+import { bearer, token, WITH_TOKENS } from "../harness/token.js";
+import { until } from "../harness/wait.js";
+
+const LINGER = 6;
+/** The server's own limit is ten seconds. */
+const PATIENCE = 40_000;
+
+// One more place than those who linger take.
+const it = stack("lingering", { env: { ...WITH_TOKENS, MAX_CONNECTIONS: String(LINGER + 1) } });
+
+const port = () => Number(it.gateways[0].env.PORT);
+const BAD = `40${JSON.stringify({ token: "bad" })}`;
+
+/** @param {string} [first] what it sends to come in @param {string} [answer] how the answer begins */
+async function overWebsocket(first, answer) {
+  const socket = await RawSocket.open(port(), { namespace: false });
+  assert.equal(socket.status, 101);
+  if (first) socket.text(first);
+  if (answer) await until(answer, () => socket.find(answer));
+  return () => until("the websocket is closed", () => socket.ended, PATIENCE);
+}
+
+/** @param {string} [first] @param {string} [answer] */
+async function overPolling(first, answer) {
+  const polling = await Polling.open(port(), { namespace: false });
+  if (first) assert.equal((await polling.post(first)).status, 200);
+  if (answer) assert.ok(await polling.find(answer));
+  return async () => {
+    // It asks on as long as it is answered, and answers each ping.
+    const end = await until(
+      "the session is unknown",
+      async () => {
+        const polled = await polling.get();
+        if (polled.body.split("\x1e").includes("2")) await polling.post("3");
+        return polled.status !== 200 && polled;
+      },
+      PATIENCE,
+    );
+    assert.equal(end.status, 400);
+    assert.match(end.body, /Session ID unknown/);
+    assert.match((await polling.post("40")).body, /Session ID unknown/);
+  };
+}
+
+test("who does not come in is sent away, over either transport", async () => {
+  const auth = { token: token() };
+  const member = await it.connect(0, { auth });
+  const ends = await Promise.all([
+    overWebsocket(),
+    overPolling(),
+    overWebsocket(BAD, '44{"message":"unauthenticated"}'),
+    overPolling(BAD, '44{"message":"unauthenticated"}'),
+    overWebsocket("40/admin,", "44/admin,"),
+    overPolling("40/admin,", "44/admin,"),
+  ]);
+  assert.equal(ends.length, LINGER);
+  const full = await it.rest().get("/socket.io/?EIO=4&transport=polling");
+  assert.equal(full.status, 503, "they take all places");
+
+  await Promise.all(ends.map((end) => end()));
+
+  assert.ok(member.socket.connected, "who came in stays");
+  /** @type {Client[]} */
+  const late = [];
+  await until("all of their places are free", async () => {
+    const client = new Client(it.url(), { auth });
+    it.clients.push(client);
+    await client.connected().then(() => late.push(client), () => client.close());
+    return late.length === LINGER;
+  });
+  const { body } = await it.rest().post("/tickets", { subject: "in" }, bearer(auth.token));
+  await late[0].join(body.ticket._id);
+});
