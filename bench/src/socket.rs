@@ -1,18 +1,18 @@
 //! One Socket.IO connection over a websocket.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use futures::{SinkExt, StreamExt};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config,
     tungstenite::{self, Message},
 };
 
-use crate::packet::{CONNECT, PONG, Packet};
+use crate::{
+    narrow,
+    packet::{CONNECT, PONG, Packet},
+};
 
 /// How long the server may take to let a client in.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -60,14 +60,8 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::connect`].
-    pub(crate) async fn connect_narrow(address: &str) -> Result<Self, Lost> {
-        let tcp = async {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_recv_buffer_size(4_096)?;
-            let address = address.parse().map_err(std::io::Error::other)?;
-            socket.connect(address).await
-        };
-        Self::over(tcp, address).await
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Result<Self, Lost> {
+        Self::over(narrow::connect(address), &address.to_string()).await
     }
 
     async fn over(

@@ -101,10 +101,33 @@ impl Bed {
         workers: usize,
         tickets: usize,
     ) -> anyhow::Result<Self> {
+        let shape = shape(context, side, gateways, workers);
+        Self::shaped(context, shape, tickets).await
+    }
+
+    /// The same with limits of the gateways in force, which are off otherwise.
+    ///
+    /// # Errors
+    /// As [`Bed::start`].
+    pub(crate) async fn limited(
+        context: &Context,
+        side: Side,
+        limits: &[(&'static str, &str)],
+        tickets: usize,
+    ) -> anyhow::Result<Self> {
+        let mut shape = shape(context, side, 2, 1);
+        let limits = limits
+            .iter()
+            .map(|(name, limit)| (*name, (*limit).to_owned()));
+        // The last one counts.
+        shape.gateway_env.extend(limits);
+        Self::shaped(context, shape, tickets).await
+    }
+
+    async fn shaped(context: &Context, shape: Shape, tickets: usize) -> anyhow::Result<Self> {
         if context.directory.exists() {
             std::fs::remove_dir_all(&context.directory)?;
         }
-        let shape = shape(context, side, gateways, workers);
         let world =
             World::start(&context.programs, &context.directory, &context.life, &shape).await?;
         let gateways: Vec<SocketAddr> = world.gateways.iter().map(|one| one.address).collect();
