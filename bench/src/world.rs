@@ -10,8 +10,9 @@ use std::{
 use anyhow::bail;
 use ticket_shared::lifecycle::Lifecycle;
 
-use crate::{measure::resident, process::Process, proxy::Proxy, rest, wait::until};
+use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
+mod crowded;
 mod disk;
 mod product;
 mod replica;
@@ -301,20 +302,6 @@ impl World {
             bail!("redis-cli {command:?}: {text} {}", error.trim());
         }
         Ok(text)
-    }
-
-    /// How many connections the gateways say that they ended because their clients do not read.
-    pub(crate) fn cut_off(&self) -> usize {
-        let logs = self.gateways.iter();
-        let logs = logs.map(|gateway| std::fs::read_to_string(gateway.log()));
-        let lines = |log: String| log.matches("connection of a slow client closed").count();
-        logs.flatten().map(lines).sum()
-    }
-
-    /// The resident memory of all gateways that run, in bytes.
-    pub(crate) fn gateway_memory(&self) -> f64 {
-        let gateways = self.gateways.iter();
-        gateways.filter_map(|gateway| resident(gateway.id()?)).sum()
     }
 
     /// The URI of the run's database.

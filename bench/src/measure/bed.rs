@@ -105,7 +105,7 @@ impl Bed {
         Self::shaped(context, shape, tickets).await
     }
 
-    /// The same with limits of the gateways in force, which are off otherwise.
+    /// The same, with two gateways whose limits are these, over those of all scenarios: none.
     ///
     /// # Errors
     /// As [`Bed::start`].
@@ -116,11 +116,9 @@ impl Bed {
         tickets: usize,
     ) -> anyhow::Result<Self> {
         let mut shape = shape(context, side, 2, 1);
-        let limits = limits
-            .iter()
-            .map(|(name, limit)| (*name, (*limit).to_owned()));
-        // The last one counts.
-        shape.gateway_env.extend(limits);
+        for (name, limit) in limits {
+            shape.gateway_env.push((*name, (*limit).to_owned()));
+        }
         Self::shaped(context, shape, tickets).await
     }
 
