@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e test-redis-matrix faults fuzz bench fmt lint clean-local
+.PHONY: help run test e2e test-redis-matrix faults fuzz bench microbench fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
@@ -31,6 +31,9 @@ fuzz: ## Feed mutated bytes to what reads them, 60 s a target; longer with SECON
 
 bench: ## Measure beside the Node.js server; some with ONLY="closed open-2000", a trial with QUICK=1
 	@$(PYTHON) -u deploy/local/bench.py $(if $(QUICK),--quick) $(ONLY)
+
+microbench: ## Measure single functions, appends with a Redis of their own; some with ONLY=entry
+	@$(PYTHON) -u deploy/local/parts.py -- cargo bench --workspace --locked --bench '*' -- $(ONLY)
 
 fmt: ## Format the code
 	@cargo fmt --all

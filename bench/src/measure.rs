@@ -14,6 +14,7 @@ mod bed;
 mod closed;
 mod cost;
 mod crowd;
+mod flooded;
 mod hold;
 mod idle;
 mod joins;
@@ -22,8 +23,10 @@ mod message;
 mod open;
 mod order;
 mod pace;
+mod readers;
 mod results;
 mod scenarios;
+mod stalled;
 mod table;
 mod wire;
 mod worker;
@@ -69,6 +72,15 @@ pub struct LoadArguments {
     /// And say in this file how many there are
     #[arg(long, hide = true)]
     pub hold_says: Option<PathBuf>,
+    /// Only send far too much to this gateway: what `flood` starts
+    #[arg(long, hide = true, requires_all = ["flood_ticket", "flood_says"])]
+    pub flood: Option<SocketAddr>,
+    /// Into this ticket
+    #[arg(long, hide = true)]
+    pub flood_ticket: Option<String>,
+    /// And say in this file what comes of it
+    #[arg(long, hide = true)]
+    pub flood_says: Option<PathBuf>,
 }
 
 /// Runs what was asked for and writes the results.
@@ -78,6 +90,13 @@ pub struct LoadArguments {
 pub async fn load(arguments: &LoadArguments, life: &Lifecycle) -> anyhow::Result<()> {
     if let (Some(tickets), Some(says)) = (&arguments.hold_tickets, &arguments.hold_says) {
         return hold::hold(life, &arguments.hold, tickets, says).await;
+    }
+    if let (Some(gateway), Some(ticket), Some(says)) = (
+        arguments.flood,
+        &arguments.flood_ticket,
+        &arguments.flood_says,
+    ) {
+        return flooded::flood(life, gateway, ticket, says).await;
     }
     let chosen = chosen(&arguments.names)?;
     if arguments.list {

@@ -15,7 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
 
-use crate::packet::{CONNECT, PONG, Packet};
+use crate::{
+    narrow,
+    packet::{CONNECT, PONG, Packet},
+};
 
 /// How long the server may take to let a client in.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -76,14 +79,8 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::connect`].
-    pub(crate) async fn connect_narrow(address: &str) -> Result<Self, Lost> {
-        let tcp = async {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_recv_buffer_size(4_096)?;
-            let address = address.parse().map_err(std::io::Error::other)?;
-            socket.connect(address).await
-        };
-        Self::over(tcp, address, None).await
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Result<Self, Lost> {
+        Self::over(narrow::connect(address), &address.to_string(), None).await
     }
 
     /// The same from an address of this machine, with a lie about where it comes from.

@@ -12,6 +12,7 @@ use ticket_shared::lifecycle::Lifecycle;
 
 use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
+mod crowded;
 mod disk;
 mod front;
 mod product;

@@ -1,6 +1,6 @@
 //! What some clients do to all the others.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::{Told, under};
 use crate::{
+    flood::{Flood, flood},
     load::Size,
-    measure::resident,
-    packet::{PONG, Packet, asking},
+    packet::asking,
     report::Row,
     run::{Context, Run, ask},
     socket::Socket,
@@ -78,31 +78,16 @@ async fn still_there(run: &Run) -> anyhow::Result<usize> {
     Ok(there)
 }
 
-/// How many connections the gateways say that they ended because their clients do not read.
-fn cut_off(run: &Run) -> usize {
-    let logs = run
-        .world
-        .gateways
-        .iter()
-        .map(|gateway| std::fs::read_to_string(gateway.log()));
-    let lines = |log: String| log.matches("connection of a slow client closed").count();
-    logs.flatten().map(lines).sum()
-}
-
 pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
     under(&context, "F22", Shape::default(), crowd(), async |run| {
         let from = run.mark();
         chatter(run, PHASE).await?;
         let between = run.mark();
-        let all = |run: &Run| {
-            let gateways = run.world.gateways.iter().filter_map(|gateway| resident(gateway.id()?));
-            gateways.sum::<f64>()
-        };
-        let before = all(run);
+        let before = run.world.gateway_memory();
         let mut stalled = Vec::new();
         for number in 0..STALLED {
-            let gateway = run.world.gateways[number % 2].address.to_string();
-            let mut socket = Socket::connect_narrow(&gateway).await?;
+            let gateway = run.world.gateways[number % 2].address;
+            let mut socket = Socket::connect_narrow(gateway).await?;
             let name = format!("stalled-{number}");
             let ticket = run.tickets[number % BUSY];
             let join = json!({"ticketId": ticket, "userId": name, "userType": "user", "userName": name});
@@ -117,11 +102,11 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
         let began = Instant::now();
         let mut grown = 0.0_f64;
         // Until each has been cut off for its queue: what else ends silent connections takes 20 s.
-        while cut_off(run) < STALLED && began.elapsed() < Duration::from_mins(1) {
+        while run.world.cut_off() < STALLED && began.elapsed() < Duration::from_mins(1) {
             chatter(run, Duration::from_millis(500)).await?;
-            grown = grown.max(all(run) - before);
+            grown = grown.max(run.world.gateway_memory() - before);
         }
-        let (cut, after) = (cut_off(run), began.elapsed());
+        let (cut, after) = (run.world.cut_off(), began.elapsed());
         run.check(cut == STALLED, format!("{cut} of {STALLED} were cut off for their queue"));
         until("all of them are gone", Duration::from_mins(1), async || {
             still_there(run).await.is_ok_and(|there| there == 0)
@@ -148,47 +133,6 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
     .await
 }
 
-/// Sends as fast as it can for a while, and counts what it is answered and how often it is cut off.
-async fn flood(run: &Run, long: Duration) -> anyhow::Result<(u64, u64, u64)> {
-    let (mut sent, mut limited, mut cut) = (0_u64, 0, 0);
-    let address = run.world.gateways[0].address.to_string();
-    let ticket = run.tickets[0];
-    let payload = json!({
-        "ticketId": ticket, "senderId": "flood", "senderType": "user", "senderName": "Flood", "content": "more",
-    });
-    let (began, mut pace) = (Instant::now(), interval(Duration::from_millis(1)));
-    while began.elapsed() < long {
-        let Ok(mut socket) = Socket::connect(&address).await else {
-            continue;
-        };
-        while began.elapsed() < long {
-            let packet = tokio::select! {
-                packet = socket.next() => packet,
-                _ = pace.tick() => {
-                    sent += 1;
-                    if socket.write(asking(sent, client::SEND_MESSAGE, &payload)).await.is_err() {
-                        cut += 1;
-                        break;
-                    }
-                    continue;
-                }
-            };
-            match packet {
-                Ok(Packet::Ack(_, answer)) if answer["error"]["code"] == "rate_limited" => {
-                    limited += 1;
-                }
-                Ok(Packet::Ping) => drop(timeout(PHASE, socket.write(PONG.to_owned())).await),
-                Ok(_) => {}
-                Err(_) => {
-                    cut += 1;
-                    break;
-                }
-            }
-        }
-    }
-    Ok((sent, limited, cut))
-}
-
 pub(super) async fn flooded(context: Context) -> anyhow::Result<Row> {
     let shape = Shape {
         // As they are by default; the other limits are off, so that it can come back at once.
@@ -199,7 +143,11 @@ pub(super) async fn flooded(context: Context) -> anyhow::Result<Row> {
         let from = run.mark();
         run.lasts(PHASE).await;
         let between = run.mark();
-        let (sent, limited, cut) = flood(run, PHASE).await?;
+        let (address, ticket) = (run.world.gateways[0].address.to_string(), run.tickets[0].to_string());
+        let told = Cell::new(Flood::default());
+        // It ends by being dropped.
+        let _ = timeout(PHASE, flood(&address, &ticket, &told)).await;
+        let Flood { sent, limited, cut, .. } = told.get();
         run.check(limited > 0, "the flood was never told `rate_limited`");
         run.check(cut > 0, "the flood was never cut off");
         run.acks(200).await?;

@@ -101,10 +101,31 @@ impl Bed {
         workers: usize,
         tickets: usize,
     ) -> anyhow::Result<Self> {
+        let shape = shape(context, side, gateways, workers);
+        Self::shaped(context, shape, tickets).await
+    }
+
+    /// The same, with two gateways whose limits are these, over those of all scenarios: none.
+    ///
+    /// # Errors
+    /// As [`Bed::start`].
+    pub(crate) async fn limited(
+        context: &Context,
+        side: Side,
+        limits: &[(&'static str, &str)],
+        tickets: usize,
+    ) -> anyhow::Result<Self> {
+        let mut shape = shape(context, side, 2, 1);
+        for (name, limit) in limits {
+            shape.gateway_env.push((*name, (*limit).to_owned()));
+        }
+        Self::shaped(context, shape, tickets).await
+    }
+
+    async fn shaped(context: &Context, shape: Shape, tickets: usize) -> anyhow::Result<Self> {
         if context.directory.exists() {
             std::fs::remove_dir_all(&context.directory)?;
         }
-        let shape = shape(context, side, gateways, workers);
         let world =
             World::start(&context.programs, &context.directory, &context.life, &shape).await?;
         let gateways: Vec<SocketAddr> = world.gateways.iter().map(|one| one.address).collect();

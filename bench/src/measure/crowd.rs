@@ -61,6 +61,11 @@ impl Tally {
         lock(&self.times).clone()
     }
 
+    /// The same, and begins them anew.
+    pub(crate) fn take_times(&self) -> [Latency; 2] {
+        std::mem::replace(&mut *lock(&self.times), [Latency::new(), Latency::new()])
+    }
+
     /// How many inversions there were, and in how many tickets two members saw different orders. Complete once
     /// nobody listens any more.
     pub(crate) fn disorder(&self) -> (u64, u64) {

@@ -88,7 +88,10 @@ pub(crate) async fn run(context: &Context, side: Side, open: Open) -> anyhow::Re
 }
 
 /// Sends `count` messages; `numbers` are the last of each writer.
-async fn send(
+///
+/// # Errors
+/// Where one can't be sent.
+pub(crate) async fn send(
     clock: Clock,
     bed: &Bed,
     crowd: &Crowd,

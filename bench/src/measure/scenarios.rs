@@ -2,9 +2,9 @@
 
 use super::{
     bed::{Context, Side},
-    closed, idle, joins,
+    closed, flooded, idle, joins,
     open::{self, Figures, Open},
-    worker,
+    stalled, worker,
 };
 
 /// Every scenario.
@@ -22,6 +22,10 @@ pub(crate) enum Scenario {
     Joins,
     /// A standing backlog.
     Worker,
+    /// Readers beside clients that read nothing.
+    Stalled,
+    /// Readers beside a client that floods.
+    Flood,
     /// The open loop with so many gateways and tickets, a customer in each.
     Growth(usize, usize),
 }
@@ -39,6 +43,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("idle", Scenario::Idle),
     ("joins", Scenario::Joins),
     ("worker", Scenario::Worker),
+    ("stalled", Scenario::Stalled),
+    ("flood", Scenario::Flood),
     ("growth-gateways-1", Scenario::Growth(1, 100)),
     ("growth-gateways-2", Scenario::Growth(2, 100)),
     ("growth-gateways-4", Scenario::Growth(4, 100)),
@@ -57,7 +63,12 @@ impl Scenario {
             Self::Closed => &[Side::Product, Side::Node, Side::NodeAlone, Side::NodeBest],
             Self::Open(2_000) => &[Side::Product, Side::Node, Side::NodeBest],
             Self::Open(_) | Self::Fanout(500, _) | Self::Idle => &[Side::Product, Side::Node],
-            Self::Fanout(..) | Self::Joins | Self::Worker | Self::Growth(..) => &[Side::Product],
+            Self::Fanout(..)
+            | Self::Joins
+            | Self::Worker
+            | Self::Stalled
+            | Self::Flood
+            | Self::Growth(..) => &[Side::Product],
         }
     }
 
@@ -83,6 +94,8 @@ impl Scenario {
             Self::Idle => idle::run(context, side, context.pick(20_000, 2_000)).await,
             Self::Joins => joins::run(context, side, context.pick(5_000, 1_000)).await,
             Self::Worker => worker::run(context, context.pick(200_000, 40_000)).await,
+            Self::Stalled => stalled::run(context, side).await,
+            Self::Flood => flooded::run(context, side).await,
             Self::Growth(gateways, tickets) => {
                 let tickets = context.pick(tickets, tickets.min(1_000));
                 let open = open(gateways, tickets, 1, 1, GROWTH_RATE);

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
+use crate::narrow;
+
 /// How long the server may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a frame may take to be taken by the system.
@@ -84,8 +86,23 @@ impl Wire {
     /// # Errors
     /// Where the server does not let it in, in time.
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Lost> {
+        Self::over(TcpStream::connect(address), address).await
+    }
+
+    /// The same with room for next to nothing that is not read yet.
+    ///
+    /// # Errors
+    /// As [`Wire::connect`].
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Result<Self, Lost> {
+        Self::over(narrow::connect(address), address).await
+    }
+
+    async fn over(
+        stream: impl Future<Output = std::io::Result<TcpStream>>,
+        address: SocketAddr,
+    ) -> Result<Self, Lost> {
         timeout(PATIENCE, async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = stream.await?;
             stream.set_nodelay(true)?;
             let request = format!(
                 "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: {address}\r\n\

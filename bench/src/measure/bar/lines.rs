@@ -17,7 +17,7 @@ pub(super) enum Need {
 
 /// A line of the bar.
 pub(super) struct Line {
-    /// Of the eight points of the bar.
+    /// Of the points of the bar.
     pub point: u8,
     /// What is measured, with its unit.
     pub what: &'static str,
@@ -183,5 +183,26 @@ pub(super) const BAR: &[Line] = &[
         "",
         "cpu",
         Need::Flat(0.2, TICKETS),
+    ),
+    line(
+        9,
+        "p99 of readers beside 100 clients that read nothing, by that without",
+        "stalled",
+        "p99 ratio",
+        Need::Most(1.1),
+    ),
+    line(
+        9,
+        "of those 100, cut off",
+        "stalled",
+        "closed",
+        Need::Least(100.0),
+    ),
+    line(
+        9,
+        "p99 of readers beside one that sends 1,000 messages/s, by that without",
+        "flood",
+        "p99 ratio",
+        Need::Most(1.1),
     ),
 ];
