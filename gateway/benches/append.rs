@@ -9,7 +9,7 @@ use futures::future::join_all;
 use ticket_gateway::{
     access::Grant,
     store::Store,
-    ticket::{Tickets, append::Change},
+    ticket::{Tickets, append::Change, commit::Commit},
     watch::Watch,
 };
 use ticket_shared::{
@@ -57,9 +57,11 @@ impl Bed {
             let keys = Keys::new(&format!("microbench-{ticket}"), 1);
             // Nobody asks it: the ticket stays in Redis.
             let store = Secret::new("mongodb://127.0.0.1:1/none");
-            let store = Store::new(&store, Lifecycle::default(), Duration::from_secs(1));
+            let life = Lifecycle::default();
+            let store = Store::new(&store, life.clone(), Duration::from_secs(1));
             let store = store.expect("a usable URI");
-            let tickets = Tickets::new(client, keys, store, Watch::default(), None);
+            let commit = Commit::start(&client, &keys, &life);
+            let tickets = Tickets::new(client, keys, store, Watch::default(), commit);
             let opened = tickets.open(ticket, &base(), &head(), None, false).await;
             opened.expect("the ticket is opened");
             tickets
