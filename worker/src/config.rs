@@ -42,9 +42,10 @@ pub struct Config {
     /// For how many milliseconds a read waits for entries; a stop may take as long
     #[arg(long, env = "BLOCK_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
     pub block_ms: u64,
-    /// For how many milliseconds entries gather before they are read, where there is no backlog: a ticket costs one
-    /// update in a batch, however many of its entries are in it. The first entry after a silence does not wait
-    #[arg(long, env = "LINGER_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=5_000))]
+    /// For how many milliseconds entries gather before they are read, where there is no backlog. Fewer and larger
+    /// writes to MongoDB, since a ticket costs one update in a batch; but where Redis loses its data, what has
+    /// gathered is lost, too
+    #[arg(long, env = "LINGER_MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=5_000))]
     pub linger_ms: u64,
     /// After how many milliseconds an entry that another worker has read but not settled is taken over
     #[arg(long, env = "CLAIM_IDLE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]

@@ -1,9 +1,12 @@
 //! Appending to a ticket's log: the one way in which anything changes, for sockets and REST alike.
 
+use std::time::Instant;
+
 use serde_json::json;
 use ticket_shared::{
     domain::{Agent, Message, Status, Ticket, UserType},
     id::Id,
+    redis::COMMAND_TIMEOUT,
     stream::{Actor, Base, Entry, Head, NewMessage, preview},
 };
 
@@ -92,9 +95,13 @@ impl Tickets {
                 serde_json::to_string(&preview(&message))?,
             ],
         };
+        let began = Instant::now();
         let answer = match self.append(ticket, &call).await {
-            // The outcome is unknown. Under the same id a second try can't double it.
-            Err(Error::Unavailable { part: "redis", .. }) => self.append(ticket, &call).await?,
+            // The outcome is unknown. Under the same id a second try can't double it. After a whole deadline it
+            // would only keep the client waiting: that one may try again itself.
+            Err(Error::Unavailable { part: "redis", .. }) if began.elapsed() < COMMAND_TIMEOUT => {
+                self.append(ticket, &call).await?
+            }
             answer => answer?,
         };
         match answer {
