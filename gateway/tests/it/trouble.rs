@@ -7,6 +7,7 @@ use fred::{
     interfaces::{ClientLike, HashesInterface, KeysInterface},
     types::{CustomCommand, InfoKind, Value},
 };
+use futures::future::join_all;
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::{
     access::Grant,
@@ -259,11 +260,7 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
                         .seq
                 }
             });
-            let newest = futures::future::join_all(sends)
-                .await
-                .into_iter()
-                .max()
-                .unwrap();
+            let newest = join_all(sends).await.into_iter().max().unwrap();
             assert_eq!(state(&replica, &world, id).await, Some(newest.to_string()));
 
             second.signal("STOP");
@@ -400,6 +397,32 @@ async fn a_defect_is_opaque_outside() {
         let body = error.body();
         assert_eq!(body.code, ErrorCode::Internal);
         assert_eq!(body.message, "something is broken on our side");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_that_redis_refuses_does_not_stop_the_others_of_its_group() {
+    in_world(|world| async move {
+        let (broken, whole) = (stored(&world).await, stored(&world).await);
+        let team = Grant::TEAM;
+        // All of them wait at once, so that they go in groups.
+        let sends = || {
+            (0..20).map(|n| {
+                let id = if n % 2 == 0 { broken } else { whole };
+                world.tickets.send(id, message(id, "m", None), &team)
+            })
+        };
+        assert!(join_all(sends()).await.iter().all(Result::is_ok));
+        let state = world.keys.state(broken);
+        let _: () = world
+            .redis
+            .set(state, "no hash", None, None, false)
+            .await
+            .unwrap();
+        for (n, answer) in join_all(sends()).await.into_iter().enumerate() {
+            assert_eq!(answer.is_ok(), n % 2 == 1, "{answer:?}");
+        }
     })
     .await;
 }
