@@ -1,5 +1,5 @@
 -- Appends entries to tickets' logs, one after the other. All of an entry happens, or nothing of it; one that fails
--- does not stop the next. They come in groups, because a call costs about as much as what it does.
+-- does not stop the next. They come in groups, because much of what a call costs it costs once.
 --
 -- KEYS  of each entry  1 state  2 log  3 idem  4 events  5 dirty  6 epoch
 -- ARGV  the epoch to begin with where Redis has none, then of each entry
@@ -17,7 +17,7 @@
 --   {'distrusted', seq, epoch}                   the ticket's state is of an earlier epoch
 --   {'failed', reason}                           what Redis says, where it refuses
 
--- `%d` takes a fifth of the time of `%.0f`; both are exact up to 2^53.
+-- `%d` takes less than half the time of `%.0f` (155 against 360 ns); both are exact up to 2^53.
 local function int(n) return string.format('%d', n) end
 
 local clock = redis.call('TIME')

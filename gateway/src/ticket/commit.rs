@@ -1,6 +1,6 @@
 //! Appends travel in groups: whatever came while the group before was on its way goes with the next, in one call
-//! of the script. Alone a call costs Redis, the client library and the system about as much as the append itself;
-//! a group pays once. Where nothing waits, a group is one append, and waits for nothing.
+//! of the script. Much of what a call costs Redis, the client library and the system, a group pays once. Where
+//! nothing waits, a group is one append, and waits for nothing.
 //!
 //! Where appends must have reached replicas before they are acknowledged, a group ends with one `WAIT`. That counts
 //! the writes of its own connection, so these groups have one of their own.
@@ -28,7 +28,7 @@ use tokio::{
 use super::warm::fresh_epoch;
 use crate::{error::Error, script::Script};
 
-/// How many appends go together. Redis does nothing else meanwhile: some 15 µs for each.
+/// How many appends go together. Redis does nothing else meanwhile.
 const GROUP: usize = 64;
 /// How many may wait for their group.
 const QUEUE: usize = 8_192;
