@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     times: Mutex<[Latency; 2]>,
     /// What each member saw, by ticket.
     orders: Mutex<HashMap<usize, Vec<Order>>>,
-    /// What was due before is no part of the times.
+    /// What was due before is no part of the times: nothing is, until somebody says from when on.
     from: AtomicU64,
 }
 
@@ -47,7 +47,7 @@ impl Tally {
             lost: AtomicU64::new(0),
             times: Mutex::new([Latency::new(), Latency::new()]),
             orders: Mutex::default(),
-            from: AtomicU64::new(0),
+            from: AtomicU64::new(u64::MAX),
         }
     }
 
