@@ -121,7 +121,7 @@ impl App {
         let (layer, io) = SocketIo::builder()
             .max_buffer_size(admission::PACKETS)
             // Most frames of clients are smaller; a larger one makes it grow.
-            .ws_read_buffer_size(1_024)
+            .ws_read_buffer_size(512)
             // What is beyond these ends the connection; up to twice the limit is answered `payload_too_large`.
             .max_payload(2 * limits::FRAME as u64)
             .ws_max_message_size(2 * limits::FRAME)

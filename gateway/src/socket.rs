@@ -166,7 +166,6 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
                 item = items.recv() => item,
                 () = &mut stopping => return,
             };
-            let Some(item) = item else { return };
             match item {
                 Item::Event(inbound) => {
                     connection.taken(inbound.bytes);

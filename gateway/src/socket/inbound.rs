@@ -22,7 +22,6 @@ use ticket_shared::{
     event::{Invalid, client},
     id::Id,
 };
-use tokio::sync::mpsc;
 
 use super::Reply;
 use crate::{
@@ -31,6 +30,7 @@ use crate::{
     admission::{Admission, Client, Line, Meter},
     app::App,
     error::Error,
+    mailbox::{self, mailbox},
 };
 
 /// How many bytes of one socket's events may wait.
@@ -50,10 +50,10 @@ pub(super) struct Call {
 /// What the gateway knows of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    queue: mpsc::UnboundedSender<Item>,
+    queue: mailbox::Sender<Item>,
     events: AtomicUsize,
     bytes: AtomicUsize,
-    joined: Mutex<HashMap<Id, Person>>,
+    joined: Mutex<HashMap<Id, Box<Person>>>,
     caller: Mutex<Caller>,
     /// The tickets that it had to leave because its token ended.
     shut: Mutex<Vec<Id>>,
@@ -66,7 +66,7 @@ pub struct Connection {
 /// One thing in a socket's queue.
 #[derive(Debug)]
 pub(super) enum Item {
-    // Boxed: a queue has room for dozens of items from its beginning on.
+    // Boxed: an item is as large as its largest kind.
     Event(Box<Inbound>),
     Closed(SocketRef<Adapter>),
 }
@@ -78,9 +78,9 @@ impl Connection {
         client: Option<Client>,
         line: Arc<Line>,
         caller: Caller,
-    ) -> (Self, mpsc::UnboundedReceiver<Item>) {
-        // Bounded by the two counters instead of the channel, so that the end of the connection always fits.
-        let (queue, items) = mpsc::unbounded_channel();
+    ) -> (Self, mailbox::Receiver<Item>) {
+        // Bounded by the two counters, so that the end of the connection always fits.
+        let (queue, items) = mailbox(usize::MAX);
         let zero = AtomicUsize::default;
         (
             Self {
@@ -100,7 +100,7 @@ impl Connection {
     }
 
     /// The tickets that the socket is in, and as whom.
-    pub fn joined(&self) -> MutexGuard<'_, HashMap<Id, Person>> {
+    pub fn joined(&self) -> MutexGuard<'_, HashMap<Id, Box<Person>>> {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,7 +152,7 @@ impl Connection {
     /// The connection ended; what waits is handled first.
     pub(super) fn close(&self, socket: SocketRef<Adapter>) {
         // The other end is gone only when the process stops.
-        let _ = self.queue.send(Item::Closed(socket));
+        let _ = self.queue.try_send(Item::Closed(socket));
     }
 
     /// Puts an event into the queue, or gives it back where that is full.
@@ -166,9 +166,9 @@ impl Connection {
             Some(inbound)
         } else {
             self.queue
-                .send(Item::Event(Box::new(inbound)))
+                .try_send(Item::Event(Box::new(inbound)))
                 .err()
-                .and_then(|unsent| match unsent.0 {
+                .and_then(|unsent| match unsent.into_inner() {
                     Item::Event(inbound) => Some(*inbound),
                     Item::Closed(_) => None,
                 })

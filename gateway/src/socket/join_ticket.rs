@@ -32,7 +32,10 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         user_type,
         user_name,
     };
-    let before = call.connection.joined().insert(ticket_id, person.clone());
+    let before = call
+        .connection
+        .joined()
+        .insert(ticket_id, Box::new(person.clone()));
     let (done, finished) = oneshot::channel();
     let since = since.map(|since| (since, epoch));
     let spare = reply.clone();

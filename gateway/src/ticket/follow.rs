@@ -20,11 +20,7 @@ use ticket_shared::{
     id::Id,
     lifecycle::Lifecycle,
 };
-use tokio::sync::{
-    broadcast::error::RecvError,
-    mpsc::{self, error::TrySendError},
-    oneshot,
-};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 mod canary;
 mod room;
@@ -36,7 +32,13 @@ use canary::Canary;
 use subscribe::Wish;
 
 use super::Tickets;
-use crate::{adapter::Adapter, error::Error, metrics::Metrics, presence::Presence};
+use crate::{
+    adapter::Adapter,
+    error::Error,
+    mailbox::{self, Unsent, mailbox},
+    metrics::Metrics,
+    presence::Presence,
+};
 
 /// The Socket.IO server, with the product's adapter.
 pub type Io = socketioxide::SocketIo<Adapter>;
@@ -83,7 +85,7 @@ struct Shared {
 }
 
 struct Handle {
-    queue: mpsc::Sender<Command>,
+    queue: mailbox::Sender<Command>,
     /// The queue was full: the task must read the log.
     missed: Arc<AtomicBool>,
 }
@@ -137,10 +139,8 @@ impl Follower {
         // A task that died must not lock its ticket.
         rooms.retain(|id, handle| *id != ticket || !handle.queue.is_closed());
         let handle = rooms.entry(ticket).or_insert_with(|| self.begin(ticket));
-        if let Err(
-            TrySendError::Full(Command::Join(request))
-            | TrySendError::Closed(Command::Join(request)),
-        ) = handle.queue.try_send(Command::Join(Box::new(request)))
+        if let Err(Unsent::Full(Command::Join(request)) | Unsent::Closed(Command::Join(request))) =
+            handle.queue.try_send(Command::Join(Box::new(request)))
         {
             let error = Error::Overloaded("too many are joining this ticket");
             let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
@@ -154,7 +154,7 @@ impl Follower {
             Some(queue) => queue
                 .try_send(Command::Leave(request))
                 .err()
-                .map(TrySendError::into_inner),
+                .map(Unsent::into_inner),
             None => Some(Command::Leave(request)),
         };
         // Nobody follows the ticket here, or its queue is full. A socket that is gone is found by the next
@@ -179,7 +179,7 @@ impl Follower {
         for queue in queues {
             let (done, finished) = oneshot::channel();
             // A task that has ended has nobody in it.
-            if queue.send(Command::Release(done)).await.is_ok() {
+            if queue.send_beyond(Command::Release(done)).is_ok() {
                 released.push(finished);
             }
         }
@@ -200,7 +200,7 @@ impl Follower {
     /// Starts a ticket's task. Called with the table locked, so that the wish to subscribe stands behind an
     /// earlier one to unsubscribe.
     fn begin(&self, ticket: Id) -> Handle {
-        let (queue, commands) = mpsc::channel(QUEUE);
+        let (queue, commands) = mailbox(QUEUE);
         let missed = Arc::new(AtomicBool::new(false));
         let (done, subscribed) = oneshot::channel();
         // The receiver lives as long as the process.
@@ -214,7 +214,7 @@ impl Follower {
     }
 
     /// Ends following a ticket if nothing waits for it. Nothing can come in between: joins need the table.
-    fn end(&self, ticket: Id, commands: &mpsc::Receiver<Command>) -> bool {
+    fn end(&self, ticket: Id, commands: &mailbox::Receiver<Command>) -> bool {
         let mut rooms = self.rooms();
         if !commands.is_empty() {
             return false;

@@ -20,7 +20,7 @@ use ticket_shared::{
     id::Id,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     time::{Instant, sleep_until},
 };
 
@@ -35,6 +35,7 @@ use crate::{
     adapter::Adapter,
     admission::Line,
     error::Error,
+    mailbox,
     presence::{BEAT, GRACE, Lease},
     socket::Reply,
 };
@@ -75,7 +76,7 @@ pub(super) struct Room {
     shared: Shared,
     missed: Arc<AtomicBool>,
     /// Everybody of this gateway, by socket.
-    members: HashMap<String, Member>,
+    members: HashMap<String, Box<Member>>,
     /// What the members have seen; nothing before the first of them came.
     seen: Option<Seen>,
     /// Who types, until when.
@@ -124,7 +125,7 @@ impl Room {
     pub(super) async fn run(
         mut self,
         follower: Follower,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: mailbox::Receiver<Command>,
         subscribed: oneshot::Receiver<Result<(), Error>>,
     ) {
         match subscribed.await {
@@ -155,7 +156,6 @@ impl Room {
                     continue;
                 }
             };
-            let Some(command) = command else { break };
             self.obey(command).await;
             if self.missed.swap(false, Ordering::AcqRel) {
                 Box::pin(self.catch_up()).await;
@@ -169,12 +169,12 @@ impl Room {
         error: Error,
         follower: &Follower,
         ticket: Id,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: mailbox::Receiver<Command>,
     ) {
         let reason = error.to_string();
         while !follower.end(ticket, &commands) {
             // Not empty, so this does not wait.
-            if let Some(Command::Join(request)) = commands.recv().await {
+            if let Command::Join(request) = commands.recv().await {
                 let error = Error::Unavailable {
                     part: "redis",
                     reason: reason.clone(),
@@ -187,7 +187,7 @@ impl Room {
     /// What is rare is boxed: else an idle ticket's task would be as large as the largest of it.
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Frame(frame) => self.frame(&frame).await,
+            Command::Frame(frame) => Box::pin(self.frame(&frame)).await,
             // Leases may be gone with what was missed.
             Command::CatchUp => self.next_beat = Instant::now(),
             Command::Join(request) => Box::pin(self.join(*request)).await,

@@ -72,7 +72,11 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use engineioxide_core::{Packet, PacketBuf, ProtocolVersion, Str, TransportType};
 use futures_util::FutureExt;
-use http::{HeaderValue, Uri, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Uri,
+    header::{self, HeaderName},
+    request::Parts,
+};
 use smallvec::{SmallVec, smallvec};
 use tokio::{
     sync::{Mutex, Notify, mpsc::error::TrySendError},
@@ -525,25 +529,41 @@ where
     }
 }
 
-/// Copies the uri and the values of the headers into a buffer of their own.
+/// Headers that only the handshake of a websocket needs.
+const HANDSHAKE: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_VERSION,
+];
+
+/// Copies the uri and the values of the headers into a buffer of their own, without the headers that only the
+/// handshake of a websocket needs.
 ///
 /// They are slices of the buffer that the HTTP server has read the request into. It is much larger than the request,
 /// and would stay allocated for as long as the socket lives.
 fn detach(req: &mut Parts) {
-    let len = req.headers.values().map(HeaderValue::len).sum();
-    let mut buf = BytesMut::with_capacity(len);
-    for value in req.headers.values() {
+    let kept = || {
+        let headers = req.headers.iter();
+        headers.filter(|(name, _)| !HANDSHAKE.contains(name))
+    };
+    let mut buf = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
+    for (_, value) in kept() {
         buf.extend_from_slice(value.as_bytes());
     }
     let mut buf = buf.freeze();
-    for value in req.headers.values_mut() {
+    let mut headers = HeaderMap::with_capacity(kept().count());
+    for (name, value) in kept() {
         let bytes = buf.split_to(value.len());
         // They were valid before.
         if let Ok(mut detached) = HeaderValue::from_maybe_shared(bytes) {
             detached.set_sensitive(value.is_sensitive());
-            *value = detached;
+            headers.append(name, detached);
         }
     }
+    req.headers = headers;
     if let Ok(uri) = Uri::from_maybe_shared(Bytes::from(req.uri.to_string())) {
         req.uri = uri;
     }
@@ -659,10 +679,15 @@ mod tests {
                 .header("x-many", "")
                 .header("x-many", HeaderValue::from_bytes(b"\xff\t").unwrap())
                 .header("authorization", sensitive)
+                .header("connection", "Upgrade")
+                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
                 .body(())
                 .unwrap()
                 .into_parts();
-            let (headers, before): (HeaderMap, Uri) = (parts.headers.clone(), parts.uri.clone());
+            let (mut headers, before): (HeaderMap, Uri) =
+                (parts.headers.clone(), parts.uri.clone());
+            headers.remove("connection");
+            headers.remove("sec-websocket-key");
             detach(&mut parts);
             assert_eq!(parts.headers, headers);
             assert!(parts.headers["authorization"].is_sensitive());

@@ -232,7 +232,7 @@ impl Room {
 
     fn lines(&self) -> impl Iterator<Item = (&Member, &Line)> {
         let members = self.members.values();
-        members.filter_map(|member| Some((member, member.line.as_deref()?)))
+        members.filter_map(|member| Some((&**member, member.line.as_deref()?)))
     }
 }
 

@@ -91,14 +91,14 @@ impl Room {
         let side = lease.person.user_type;
         self.members.insert(
             sid,
-            Member {
+            Box::new(Member {
                 socket: socket.clone(),
                 lease,
                 line: socket
                     .extensions
                     .get::<Arc<Connection>>()
                     .map(|connection| Arc::clone(connection.line())),
-            },
+            }),
         );
         let ticket = view.ticket(self.ticket, side);
         Ok(Some(Joined {
