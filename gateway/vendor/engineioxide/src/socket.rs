@@ -218,7 +218,7 @@ where
     pub(crate) cancellation_token: CancellationToken,
 
     /// Function to call when the socket is closed
-    close_fn: Box<dyn Fn(Sid, DisconnectReason) + Send + Sync>,
+    pub(crate) close_fn: Box<dyn Fn(Sid, DisconnectReason) + Send + Sync>,
     /// User data bound to the socket
     pub data: D,
 

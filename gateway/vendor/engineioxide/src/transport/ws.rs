@@ -384,7 +384,13 @@ where
             },
         };
         // In a box, which an idle connection does not have.
-        Box::pin(send(socket, conn, packets)).await;
+        if let Err(_e) = Box::pin(send(socket, conn, packets)).await {
+            #[cfg(feature = "tracing")]
+            tracing::debug!("[sid={}] error sending packet: {}", socket.id, _e);
+            // Nothing can be sent any more. What waits is not even encoded.
+            socket.close(DisconnectReason::TransportError);
+            break;
+        }
     }
 
     #[cfg(feature = "tracing")]
@@ -395,37 +401,28 @@ where
 }
 
 /// Sends packets and all that came meanwhile.
-async fn send<D, S>(socket: &Socket<D>, conn: &WsConn<S>, packets: PacketBuf)
+async fn send<D, S>(
+    socket: &Socket<D>,
+    conn: &WsConn<S>,
+    packets: PacketBuf,
+) -> Result<(), tungstenite::Error>
 where
     D: Default + Send + Sync + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut next = Some(packets);
     while let Some(packets) = next {
-        feed_all(socket, conn, packets).await;
+        for packet in packets {
+            if let Some(message) = to_message(socket.protocol, packet) {
+                conn.feed(message).await?;
+            }
+        }
         next = socket.queue.try_recv();
     }
 
     #[cfg(feature = "tracing")]
     tracing::trace!(sid = %socket.id, "ws flush");
-    conn.flush().await.ok();
-}
-
-/// Gives packets to the websocket, without flushing it.
-async fn feed_all<D, S>(socket: &Socket<D>, conn: &WsConn<S>, packets: PacketBuf)
-where
-    D: Default + Send + Sync + 'static,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    for packet in packets {
-        let Some(message) = to_message(socket.protocol, packet) else {
-            continue;
-        };
-        if let Err(_e) = conn.feed(message).await {
-            #[cfg(feature = "tracing")]
-            tracing::debug!("[sid={}] error sending packet: {}", socket.id, _e);
-        }
-    }
+    conn.flush().await
 }
 
 /// Maps a packet to a websocket message
@@ -629,6 +626,27 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(msg, Message::text("4hello"));
+    }
+
+    #[tokio::test]
+    async fn writer_stops_with_the_connection() {
+        let (closed, mut reasons) = tokio::sync::mpsc::unbounded_channel();
+        let mut socket = socket();
+        Arc::get_mut(&mut socket).unwrap().close_fn =
+            Box::new(move |_, reason| drop(closed.send(reason)));
+        let (server, client) = ws_pair().await;
+        drop(client);
+
+        let writer = tokio::spawn({
+            let (socket, conn) = (socket.clone(), WsConn::new(server));
+            async move { forward_to_socket::<StubHandler, _>(&socket, &conn).await }
+        });
+        socket.emit(Str::from("nobody reads this")).unwrap();
+        tokio::time::timeout(TIMEOUT, writer)
+            .await
+            .expect("the writer should stop")
+            .unwrap();
+        assert_eq!(reasons.recv().await, Some(DisconnectReason::TransportError));
     }
 
     #[tokio::test]
