@@ -1,6 +1,6 @@
 //! What some clients do to all the others.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, collections::VecDeque, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -78,6 +78,41 @@ async fn still_there(run: &Run) -> anyhow::Result<usize> {
     Ok(there)
 }
 
+/// The ends of those who read nothing.
+#[derive(Default)]
+struct Ends {
+    /// How many were cut off.
+    cut: usize,
+    /// The longest time from when the gateways said so to when the connection was closed.
+    late: Duration,
+    /// The highest memory of the gateways meanwhile, in bytes.
+    highest: f64,
+}
+
+/// Watches until all of them are cut off and closed.
+async fn watched(run: &Run) -> anyhow::Result<Ends> {
+    let mut ends = Ends::default();
+    let open = run.world.open_files()?;
+    let mut pending = VecDeque::new();
+    let mut pace = interval(Duration::from_millis(20));
+    loop {
+        pace.tick().await;
+        ends.highest = ends.highest.max(run.world.gateway_memory());
+        let cut = run.world.cut_off();
+        pending.extend((ends.cut..cut).map(|_| Instant::now()));
+        ends.cut = cut;
+        let closed = open.saturating_sub(run.world.open_files()?);
+        while ends.cut - pending.len() < closed
+            && let Some(since) = pending.pop_front()
+        {
+            ends.late = ends.late.max(since.elapsed());
+        }
+        if ends.cut >= STALLED && pending.is_empty() {
+            return Ok(ends);
+        }
+    }
+}
+
 pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
     under(&context, "F22", Shape::default(), crowd(), async |run| {
         let from = run.mark();
@@ -100,14 +135,18 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
         })
         .await?;
         let began = Instant::now();
-        let mut grown = 0.0_f64;
-        // Until each has been cut off for its queue: what else ends silent connections takes 20 s.
-        while run.world.cut_off() < STALLED && began.elapsed() < Duration::from_mins(1) {
-            chatter(run, Duration::from_millis(500)).await?;
-            grown = grown.max(run.world.gateway_memory() - before);
-        }
-        let (cut, after) = (run.world.cut_off(), began.elapsed());
+        // What else ends silent connections takes 20 s.
+        let ends = tokio::select! {
+            ends = watched(run) => ends?,
+            written = chatter(run, Duration::from_mins(1)) => {
+                written?;
+                Ends { cut: run.world.cut_off(), ..Ends::default() }
+            }
+        };
+        let (Ends { cut, late, highest }, after) = (ends, began.elapsed());
+        let grown = highest - before;
         run.check(cut == STALLED, format!("{cut} of {STALLED} were cut off for their queue"));
+        run.check(late < Duration::from_secs(1), format!("one was closed {late:?} after its queue was full"));
         until("all of them are gone", Duration::from_mins(1), async || {
             still_there(run).await.is_ok_and(|there| there == 0)
         })
@@ -124,9 +163,10 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
         ))
         .compared(from, between)
         .figure(format!(
-            "{cut} cut off for their full queues within {:.1} s, {closed} connections closed, all gone from presence; \
-             the gateways grew by {:.0} KiB at most for each of them",
+            "{cut} cut off for their full queues within {:.1} s, each closed at most {} ms after its queue was full, \
+             {closed} connections closed, all gone from presence; the gateways grew by {:.0} KiB at most for each of them",
             after.as_secs_f32(),
+            late.as_millis(),
             grown / 1_024.0 / f64::from(u32::try_from(STALLED)?)
         )))
     })
