@@ -86,8 +86,8 @@ pub(super) struct Room {
     sweep_at: Option<Instant>,
     /// When to stop following.
     end_at: Option<Instant>,
-    /// Emits since the runtime had a turn.
-    in_row: u32,
+    /// Packets for sockets since the runtime had a turn.
+    in_row: usize,
 }
 
 struct Member {

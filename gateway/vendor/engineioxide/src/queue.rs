@@ -5,17 +5,54 @@
 //! while it is empty: most of the sockets of a server are idle most of the time.
 //!
 //! Anyone may send. Only the holder of the lock of [`Socket::internal_rx`](crate::Socket) may receive.
+//!
+//! A receiver that can be written to without waiting may [`attach`](PacketQueue::attach) its [`Sink`]. While it
+//! waits with nothing left to do, the sender writes its packets itself: neither are they queued nor is the task of
+//! the receiver woken. Who may write is decided under the lock of the queue, and it is one at a time:
+//! the receiver from the moment it is given packets until it asks for more, or one sender until its write returns.
+//! Everything that is sent meanwhile is queued. So the order is that of the calls, as it is without a sink.
 
 use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use engineioxide_core::PacketBuf;
 use tokio::sync::{Notify, mpsc::error::TrySendError};
+
+/// Where a sender may write to itself.
+pub(crate) trait Sink: Send + Sync {
+    /// Writes as much of the packets as is possible without waiting.
+    fn try_write(&self, packets: PacketBuf) -> Written;
+}
+
+/// What became of packets that a sender has given to a [`Sink`].
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// They are written.
+    All,
+    /// The sink has taken them, but the receiver has to flush it.
+    Buffered,
+    /// Somebody else uses the sink: it has not taken them.
+    Busy(PacketBuf),
+}
+
+/// Who may write to the [`Sink`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The receiver, or nobody if there is none.
+    #[default]
+    Receiver,
+    /// The receiver waits and has written everything: the next sender.
+    NextSender,
+    /// A sender is writing.
+    Sender,
+    /// A sender is writing, and the receiver waits for its end.
+    SenderAwaited,
+}
 
 /// A bounded queue of [`PacketBuf`]s.
 pub(crate) struct PacketQueue {
@@ -34,9 +71,31 @@ struct State {
     volatile: Option<Box<PacketBuf>>,
     closed: bool,
     receiver: Option<Waker>,
+    /// Away while a sender is writing.
+    sink: Option<Arc<dyn Sink>>,
+    attached: bool,
+    turn: Turn,
+    /// The sink has to be flushed.
+    buffered: bool,
 }
 
 impl State {
+    /// Whether a sender is writing. The receiver is woken at its end, from now on.
+    fn await_sender(&mut self) -> bool {
+        let sending = matches!(self.turn, Turn::Sender | Turn::SenderAwaited);
+        if sending {
+            self.turn = Turn::SenderAwaited;
+        }
+        sending
+    }
+
+    fn park(&mut self, cx: &Context<'_>) {
+        match &mut self.receiver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+    }
+
     fn pop(&mut self) -> Option<PacketBuf> {
         let packets = self.packets.pop_front();
         if self.packets.is_empty() {
@@ -139,9 +198,21 @@ impl PacketQueue {
 
     /// Receives the next packets, or the volatile ones if there are no others.
     ///
+    /// None at all are to be handled as packets are: a sender has written to the sink, and it has to be flushed.
+    ///
+    /// Whoever has attached a sink must have flushed it before.
+    ///
     /// Resolves to [`None`] once the queue is closed and empty.
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<PacketBuf>> {
         let mut state = self.state();
+        if state.await_sender() {
+            state.park(cx);
+            return Poll::Pending;
+        }
+        state.turn = Turn::Receiver;
+        if std::mem::take(&mut state.buffered) {
+            return Poll::Ready(Some(PacketBuf::new()));
+        }
         if let Some(packets) = state.pop() {
             self.popped(state);
             return Poll::Ready(Some(packets));
@@ -152,10 +223,10 @@ impl PacketQueue {
         if state.closed && state.reserved == 0 {
             return Poll::Ready(None);
         }
-        match &mut state.receiver {
-            Some(waker) => waker.clone_from(cx.waker()),
-            waker => *waker = Some(cx.waker().clone()),
+        if state.attached {
+            state.turn = Turn::NextSender;
         }
+        state.park(cx);
         Poll::Pending
     }
 
@@ -172,6 +243,61 @@ impl PacketQueue {
         let packets = state.pop()?;
         self.popped(state);
         Some(packets)
+    }
+
+    /// Lets senders write to this sink while the receiver waits in [`poll_recv`](Self::poll_recv), until the
+    /// attachment is dropped.
+    pub(crate) fn attach(&self, sink: Arc<dyn Sink>) -> Attached<'_> {
+        let mut state = self.state();
+        state.sink = Some(sink);
+        state.attached = true;
+        Attached { queue: self }
+    }
+
+    /// Gives packets to the sink or into the queue. Their slot is reserved, and no longer in the end.
+    fn put(&self, packets: PacketBuf) {
+        let mut state = self.state();
+        let sink = match state.turn {
+            Turn::NextSender => state.sink.take(),
+            _ => None,
+        };
+        let Some(sink) = sink else {
+            state.reserved -= 1;
+            state.packets.push_back(packets);
+            return wake(state);
+        };
+
+        state.turn = Turn::Sender;
+        drop(state);
+        let written = sink.try_write(packets);
+
+        let mut state = self.state();
+        let was_full = state.packets.len() + state.reserved >= self.capacity;
+        state.reserved -= 1;
+        let awaited = state.turn == Turn::SenderAwaited;
+        state.turn = Turn::Receiver;
+        match written {
+            Written::All => (),
+            Written::Buffered => state.buffered = true,
+            // Before all that came meanwhile.
+            Written::Busy(packets) => state.packets.push_front(packets),
+        }
+        let mut detached = None;
+        if state.attached {
+            state.sink = Some(sink);
+        } else {
+            detached = Some(sink);
+        }
+        let idle = state.packets.is_empty() && state.volatile.is_none() && !state.buffered;
+        if idle && !awaited && !state.closed && state.attached {
+            state.turn = Turn::NextSender;
+        } else {
+            wake(state);
+        }
+        drop(detached);
+        if was_full {
+            self.changed.notify_waiters();
+        }
     }
 
     /// One slot became free.
@@ -213,10 +339,7 @@ pub(crate) struct Slot<'a> {
 impl Slot<'_> {
     /// Uses the slot.
     pub(crate) fn send(self, packets: PacketBuf) {
-        let mut state = self.queue.state();
-        state.reserved -= 1;
-        state.packets.push_back(packets);
-        wake(state);
+        self.queue.put(packets);
         std::mem::forget(self);
     }
 }
@@ -231,9 +354,51 @@ impl Drop for Slot<'_> {
     }
 }
 
+/// A [`Sink`] that senders may write to.
+pub(crate) struct Attached<'a> {
+    queue: &'a PacketQueue,
+}
+
+impl Attached<'_> {
+    /// From now on no sender writes. Waits for the one that does.
+    pub(crate) async fn end(&self) {
+        poll_fn(|cx| {
+            let mut state = self.queue.state();
+            state.attached = false;
+            if state.await_sender() {
+                state.park(cx);
+                return Poll::Pending;
+            }
+            state.turn = Turn::Receiver;
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        state.attached = false;
+        state.buffered = false;
+        if state.turn == Turn::NextSender {
+            state.turn = Turn::Receiver;
+        }
+        let sink = state.sink.take();
+        drop(state);
+        drop(sink);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
 
     use engineioxide_core::{Packet, Str};
     use futures_util::FutureExt;
@@ -331,5 +496,100 @@ mod tests {
         assert_eq!(queue.recv().await, Some(packets("a")));
         assert_eq!(queue.recv().await, Some(packets("new")));
         assert_eq!(queue.recv().now_or_never(), None);
+    }
+
+    /// Takes what it is given, all of it, or with a rest, or not at all, in turns.
+    #[derive(Default)]
+    struct Recorder {
+        calls: AtomicUsize,
+        log: Mutex<Vec<Packet>>,
+    }
+
+    impl Sink for Recorder {
+        fn try_write(&self, packets: PacketBuf) -> Written {
+            let call = self.calls.fetch_add(1, Ordering::Relaxed);
+            if call % 5 == 3 {
+                return Written::Busy(packets);
+            }
+            self.log
+                .try_lock()
+                .expect("one writes at a time")
+                .extend(packets);
+            if call % 7 == 6 {
+                Written::Buffered
+            } else {
+                Written::All
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_senders_packets_are_written_once_and_in_order() {
+        const SENDERS: usize = 3;
+        const PACKETS: usize = 20_000;
+        let queue = Arc::new(PacketQueue::new(8));
+        let sink = Arc::new(Recorder::default());
+
+        let receiver = tokio::spawn({
+            let (queue, sink) = (queue.clone(), sink.clone());
+            async move {
+                let attached = queue.attach(sink.clone());
+                while let Some(packets) = queue.recv().await {
+                    let mut log = sink.log.try_lock().expect("one writes at a time");
+                    log.extend(packets);
+                    while let Some(packets) = queue.try_recv() {
+                        log.extend(packets);
+                    }
+                }
+                attached.end().await;
+            }
+        });
+        let senders = (0..SENDERS).map(|sender| {
+            let queue = queue.clone();
+            tokio::task::spawn_blocking(move || {
+                for i in 0..PACKETS {
+                    let packet = Packet::Message(format!("{sender} {i}").into());
+                    let mut packets: PacketBuf = smallvec![packet];
+                    while let Err(TrySendError::Full(full)) = queue.try_send(packets) {
+                        packets = full;
+                        std::thread::yield_now();
+                    }
+                }
+            })
+        });
+        for sender in senders.collect::<Vec<_>>() {
+            sender.await.unwrap();
+        }
+        queue.close();
+        receiver.await.unwrap();
+
+        let mut next = [0; SENDERS];
+        for packet in sink.log.lock().unwrap().drain(..) {
+            let message = packet.into_message();
+            let (sender, i) = message.split_once(' ').unwrap();
+            let next = &mut next[sender.parse::<usize>().unwrap()];
+            assert_eq!(i, next.to_string());
+            *next += 1;
+        }
+        assert_eq!(next, [PACKETS; SENDERS]);
+        let calls = sink.calls.load(Ordering::Relaxed);
+        assert!(calls > 0, "senders wrote themselves");
+    }
+
+    #[tokio::test]
+    async fn nobody_writes_after_the_end_of_the_attachment() {
+        let queue = PacketQueue::new(8);
+        let sink = Arc::new(Recorder::default());
+        let attached = queue.attach(sink.clone());
+        assert_eq!(queue.recv().now_or_never(), None);
+        queue.try_send(packets("a")).unwrap();
+        attached.end().await;
+        queue.try_send(packets("b")).unwrap();
+        drop(attached);
+        queue.try_send(packets("c")).unwrap();
+        assert_eq!(sink.log.lock().unwrap().len(), 1);
+        assert_eq!(queue.recv().await, Some(packets("b")));
+        assert_eq!(queue.recv().await, Some(packets("c")));
+        assert_eq!(Arc::strong_count(&sink), 1);
     }
 }

@@ -21,8 +21,9 @@ use crate::admission::Line;
 /// How long somebody is shown as typing without saying so again.
 pub const TYPING: Duration = Duration::from_secs(6);
 
-/// How many packets are emitted before clients are written to.
-const IN_ROW: u32 = 32;
+/// How many packets are given to sockets before others have a turn. Most are written at once, which takes some
+/// microseconds each.
+const IN_ROW: usize = 256;
 
 /// The room of one side of a ticket.
 pub fn side_room(ticket: Id, side: UserType) -> String {
@@ -211,9 +212,10 @@ impl Room {
             // Their copies have a hole now: they must come back and resume.
             self.lines().for_each(|(_, line)| line.end_if_full());
         }
-        self.in_row += 1;
+        self.in_row += 1 + self.members.len();
         if self.in_row >= IN_ROW {
-            // Clients that read are written to meanwhile, and do not look like ones that do not.
+            // Clients that read are written to meanwhile, and do not look like ones that do not; and whoever else
+            // waits for this thread has its turn.
             self.in_row = 0;
             tokio::task::yield_now().await;
         }

@@ -7,6 +7,7 @@
 use std::{
     future::{Future, poll_fn},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -26,12 +27,19 @@ use tokio_util::future::FutureExt as _;
 use engineioxide_core::{Packet, PacketBuf, ProtocolVersion, Sid, Str, TransportType};
 
 use crate::{
-    DisconnectReason, Socket, body::ResponseBody, config::EngineIoConfig, engine::EngineIo,
-    errors::Error, handler::EngineIoHandler, transport::make_open_packet,
+    DisconnectReason, Socket,
+    body::ResponseBody,
+    config::EngineIoConfig,
+    engine::EngineIo,
+    errors::Error,
+    handler::EngineIoHandler,
+    queue::{self, Written},
+    transport::make_open_packet,
 };
 
-/// A websocket connection that its reader and its writer share.
+/// A websocket connection that its reader, its writer and those who emit share.
 struct WsConn<S> {
+    protocol: ProtocolVersion,
     ws: Mutex<WebSocketStream<S>>,
 }
 
@@ -39,8 +47,11 @@ impl<S> WsConn<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(ws: WebSocketStream<S>) -> Self {
-        Self { ws: Mutex::new(ws) }
+    fn new(protocol: ProtocolVersion, ws: WebSocketStream<S>) -> Arc<Self> {
+        Arc::new(Self {
+            protocol,
+            ws: Mutex::new(ws),
+        })
     }
 
     fn ws(&self) -> MutexGuard<'_, WebSocketStream<S>> {
@@ -62,6 +73,33 @@ where
 
     async fn close(&self) -> Result<(), tungstenite::Error> {
         poll_fn(|cx| self.ws().poll_close_unpin(cx)).await
+    }
+}
+
+impl<S> queue::Sink for WsConn<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    fn try_write(&self, packets: PacketBuf) -> Written {
+        // The reader may be at it.
+        let Ok(mut ws) = self.ws.try_lock() else {
+            return Written::Busy(packets);
+        };
+        // What the task that emits has done before says nothing about this connection.
+        let mut packets = Some(packets);
+        let write = tokio::task::unconstrained(poll_fn(|cx| {
+            let packets = packets.take().into_iter().flatten();
+            for message in packets.filter_map(|packet| to_message(self.protocol, packet)) {
+                ws.start_send_unpin(message)?;
+            }
+            ws.poll_flush_unpin(cx)
+        }));
+        tokio::pin!(write);
+        // Where it can't be flushed, the writer does it, and is woken when more can be written; or finds the error.
+        match write.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Written::All,
+            Poll::Ready(Err(_)) | Poll::Pending => Written::Buffered,
+        }
     }
 }
 
@@ -168,7 +206,7 @@ async fn open<H: EngineIoHandler, S>(
     protocol: ProtocolVersion,
     sid: Option<Sid>,
     req_data: Parts,
-) -> Result<(Arc<Socket<H::Data>>, WsConn<S>, bool), Error>
+) -> Result<(Arc<Socket<H::Data>>, Arc<WsConn<S>>, bool), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -203,7 +241,7 @@ where
                         return Err(Error::Upgrade);
                     }
                 }
-                Ok((socket, WsConn::new(ws), false))
+                Ok((socket, WsConn::new(protocol, ws), false))
             }
         }
     } else {
@@ -214,7 +252,7 @@ where
 
         let mut ws = ws_init().await;
         init_handshake(socket.id, &mut ws, &engine.config).await?;
-        Ok((socket, WsConn::new(ws), true))
+        Ok((socket, WsConn::new(protocol, ws), true))
     }
 }
 
@@ -222,7 +260,7 @@ where
 async fn serve<H: EngineIoHandler, S>(
     engine: &Arc<EngineIo<H>>,
     socket: &Arc<Socket<H::Data>>,
-    conn: &WsConn<S>,
+    conn: &Arc<WsConn<S>>,
     heartbeat: bool,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -354,7 +392,9 @@ where
 /// Forwards all packets waiting to be sent to the websocket
 ///
 /// The websocket stream is flushed only when the internal queue is drained
-async fn forward_to_socket<H: EngineIoHandler, S>(socket: &Socket<H::Data>, conn: &WsConn<S>)
+///
+/// While nothing is waiting, those who emit write to the websocket themselves.
+async fn forward_to_socket<H: EngineIoHandler, S>(socket: &Socket<H::Data>, conn: &Arc<WsConn<S>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -371,6 +411,8 @@ where
 
     // The last polling request may have left some that did not fit into its payload.
     let mut next = internal_rx.peeked_packet.take();
+
+    let attached = socket.queue.attach(conn.clone());
 
     // Forward buffered packets until the queue is closed or the session is cancelled.
     loop {
@@ -393,10 +435,13 @@ where
         }
     }
 
+    // A sender was writing, and others have left their packets to it.
+    attached.end().await;
+
     #[cfg(feature = "tracing")]
     tracing::trace!(sid = %socket.id, "ws closing flush");
 
-    conn.flush().await.ok();
+    Box::pin(send(socket, conn, PacketBuf::new())).await.ok();
     conn.close().await.ok();
 }
 
@@ -567,9 +612,9 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use futures_util::StreamExt;
+    use futures_util::{FutureExt, StreamExt};
     use http::Request;
-    use tokio::io::DuplexStream;
+    use tokio::{io::DuplexStream, sync::mpsc::error::TrySendError};
 
     use super::*;
 
@@ -612,7 +657,7 @@ mod tests {
 
         let polling = socket.internal_rx.lock().await;
         let writer = tokio::spawn({
-            let (socket, conn) = (socket.clone(), WsConn::new(server));
+            let (socket, conn) = (socket.clone(), WsConn::new(ProtocolVersion::V4, server));
             async move { forward_to_socket::<StubHandler, _>(&socket, &conn).await }
         });
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -628,25 +673,32 @@ mod tests {
         assert_eq!(msg, Message::text("4hello"));
     }
 
+    /// Whether the writer finds that the connection is gone, or who emits does.
     #[tokio::test]
     async fn writer_stops_with_the_connection() {
-        let (closed, mut reasons) = tokio::sync::mpsc::unbounded_channel();
-        let mut socket = socket();
-        Arc::get_mut(&mut socket).unwrap().close_fn =
-            Box::new(move |_, reason| drop(closed.send(reason)));
-        let (server, client) = ws_pair().await;
-        drop(client);
+        for parked in [false, true] {
+            let (closed, mut reasons) = tokio::sync::mpsc::unbounded_channel();
+            let mut socket = socket();
+            Arc::get_mut(&mut socket).unwrap().close_fn =
+                Box::new(move |_, reason| drop(closed.send(reason)));
+            let (server, client) = ws_pair().await;
+            drop(client);
 
-        let writer = tokio::spawn({
-            let (socket, conn) = (socket.clone(), WsConn::new(server));
-            async move { forward_to_socket::<StubHandler, _>(&socket, &conn).await }
-        });
-        socket.emit(Str::from("nobody reads this")).unwrap();
-        tokio::time::timeout(TIMEOUT, writer)
-            .await
-            .expect("the writer should stop")
-            .unwrap();
-        assert_eq!(reasons.recv().await, Some(DisconnectReason::TransportError));
+            let writer = tokio::spawn({
+                let conn = WsConn::new(ProtocolVersion::V4, server);
+                let socket = socket.clone();
+                async move { forward_to_socket::<StubHandler, _>(&socket, &conn).await }
+            });
+            if parked {
+                tokio::task::yield_now().await;
+            }
+            socket.emit(Str::from("nobody reads this")).unwrap();
+            tokio::time::timeout(TIMEOUT, writer)
+                .await
+                .expect("the writer should stop")
+                .unwrap();
+            assert_eq!(reasons.recv().await, Some(DisconnectReason::TransportError));
+        }
     }
 
     #[tokio::test]
@@ -656,7 +708,7 @@ mod tests {
 
         let _polling = socket.internal_rx.lock().await;
         let writer = tokio::spawn({
-            let (socket, conn) = (socket.clone(), WsConn::new(server));
+            let (socket, conn) = (socket.clone(), WsConn::new(ProtocolVersion::V4, server));
             async move { forward_to_socket::<StubHandler, _>(&socket, &conn).await }
         });
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -666,5 +718,72 @@ mod tests {
             .await
             .expect("the writer should stop")
             .unwrap();
+    }
+
+    fn text(msg: Option<Result<Message, tungstenite::Error>>) -> String {
+        msg.unwrap().unwrap().into_text().unwrap().to_string()
+    }
+
+    /// The writer, parked with nothing to do, and the client.
+    async fn idle_writer() -> (Arc<Socket<()>>, WebSocketStream<DuplexStream>) {
+        let socket = socket();
+        let (server, client) = ws_pair().await;
+        let conn = WsConn::new(ProtocolVersion::V4, server);
+        let task = socket.clone();
+        tokio::spawn(async move { forward_to_socket::<StubHandler, _>(&task, &conn).await });
+        tokio::task::yield_now().await;
+        (socket, client)
+    }
+
+    #[tokio::test]
+    async fn writes_without_the_writer_while_it_is_idle() {
+        let (socket, mut client) = idle_writer().await;
+        for message in ["a", "b"] {
+            socket.emit(Str::from(message)).unwrap();
+            // The writer had no chance to run.
+            let received = client.next().now_or_never().expect("is written");
+            assert_eq!(text(received), format!("4{message}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_order_and_bound_when_the_client_is_slow() {
+        let (socket, mut client) = idle_writer().await;
+        let filler = "x".repeat(300);
+        let mut sent = 0;
+        // More than the connection takes at once, and then until the queue is full.
+        loop {
+            match socket.emit(format!("{sent} {filler}")) {
+                Ok(()) => sent += 1,
+                Err(TrySendError::Full(_)) => break,
+                Err(e) => panic!("{e}"),
+            }
+            if sent % 8 == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert!(sent < 1_000);
+        }
+        assert!(sent >= EngineIoConfig::default().max_buffer_size);
+        for i in 0..sent {
+            assert_eq!(text(client.next().await), format!("4{i} {filler}"));
+        }
+        assert!(client.next().now_or_never().is_none());
+        // Idle again.
+        tokio::task::yield_now().await;
+        socket.emit(Str::from("last")).unwrap();
+        assert_eq!(text(client.next().now_or_never().unwrap()), "4last");
+    }
+
+    #[tokio::test]
+    async fn close_packet_comes_last() {
+        let (socket, mut client) = idle_writer().await;
+        socket.emit(Str::from("x".repeat(2_000))).unwrap();
+        socket.emit(Str::from("b")).unwrap();
+        socket.close(DisconnectReason::ClosingServer);
+        socket.cancellation_token.cancel();
+        assert_eq!(text(client.next().await).len(), 2_001);
+        assert_eq!(text(client.next().await), "4b");
+        assert_eq!(text(client.next().await), "1");
+        assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
     }
 }
