@@ -74,6 +74,8 @@ const both = [
   ["MONGO_URI", { MONGO_URI_FILE: uriFile }],
   ["KEY_PREFIX", { KEY_PREFIX: "" }],
   ["KEY_PREFIX", { KEY_PREFIX: `{${CANARY}}` }],
+  ["THREADS", { THREADS: "0" }],
+  ["THREADS", { THREADS: CANARY }],
   ["PARTITIONS", { PARTITIONS: "0" }],
   ["PARTITIONS", { PARTITIONS: "1025" }],
   ["PARTITIONS", { PARTITIONS: CANARY }],

@@ -9,15 +9,14 @@ use ticket_gateway::{
 };
 use ticket_shared::{
     config::{EXIT_CONFIG, complain, parse, print_effective},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, block_on},
     telemetry,
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let mut parsed = match parse::<Config>() {
         Ok(parsed) => parsed,
         Err(code) => return code.into(),
@@ -38,9 +37,14 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     telemetry::init(&config.common.log, config.common.log_format());
-    match ticket_gateway::run(config, Lifecycle::default()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let threads = config.common.threads;
+    match block_on(threads, ticket_gateway::run(config, Lifecycle::default())) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
         Err(error) => {
+            complain(&format!("no runtime: {error}"));
+            ExitCode::FAILURE
+        }
+        Ok(Err(error)) => {
             complain(&error.to_string());
             if matches!(error, RunError::Setting(_)) {
                 EXIT_CONFIG.into()

@@ -111,6 +111,10 @@ pub struct Common {
     /// Over how many streams tickets are spread; changing it on live data is a migration
     #[arg(long, env = "PARTITIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,
+    /// How many threads run tasks [default: one for each CPU that the process may use]. Where several processes share
+    /// the CPUs, 1 costs least
+    #[arg(long, env = "THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// What is logged: error, warn, info, debug, trace, or directives such as info,fred=warn
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,

@@ -9,8 +9,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod runtime;
 mod until;
 
+pub use runtime::block_on;
 pub use until::Until;
 
 use until::Signal;

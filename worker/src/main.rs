@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ticket_shared::{
     config::{self, EXIT_CONFIG, Parsed},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, block_on},
     telemetry,
 };
 use ticket_worker::{Command, Config};
@@ -12,8 +12,7 @@ use ticket_worker::{Command, Config};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Parsed {
         config,
         mut effective,
@@ -34,11 +33,12 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     telemetry::init(&config.common.log, config.common.log_format());
-    match ticket_worker::run(&config, Lifecycle::default()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            config::complain(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    let run = ticket_worker::run(&config, Lifecycle::default());
+    let failure = match block_on(config.common.threads, run) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => format!("no runtime: {error}"),
+    };
+    config::complain(&failure);
+    ExitCode::FAILURE
 }

@@ -286,13 +286,16 @@ fn shape(context: &Context, side: Side, gateways: usize, workers: usize) -> Shap
     ];
     let mut gateway_env: Vec<_> = limits.map(|name| (name, "0".to_owned())).into();
     gateway_env.push(("DURABILITY", "stream".into()));
+    // Several processes share the CPUs, as those of Node.js do, which have one thread each.
+    let threads = ("THREADS", "1".to_owned());
+    gateway_env.push(threads.clone());
     Shape {
         gateways: if side == Side::NodeAlone { 1 } else { gateways },
         workers: if baseline.is_some() { 0 } else { workers },
         baseline,
         gateway_env,
         // The default: the fault runs set less.
-        worker_env: vec![("BLOCK_MS", "1000".into())],
+        worker_env: vec![("BLOCK_MS", "1000".into()), threads],
         // MongoDB itself syncs many commits at once; a sync for each would slow the baseline down.
         synced: false,
         ..Shape::default()
