@@ -1,5 +1,5 @@
 /**
- * Connections that do not come in, or are not let in, and stay all the same: the server ends them after ten seconds,
+ * Connections that do not come in, are not let in, or leave, and stay all the same: the server ends them after ten seconds,
  * however alive they look, and their places are free for others.
  */
 import assert from "node:assert/strict";
@@ -10,7 +10,7 @@ import { stack } from "../harness/stack.js";
 import { bearer, token, WITH_TOKENS } from "../harness/token.js";
 import { until } from "../harness/wait.js";
 
-const LINGER = 6;
+const LINGER = 8;
 /** The server's own limit is ten seconds. */
 const PATIENCE = 40_000;
 
@@ -20,20 +20,21 @@ const it = stack("lingering", { env: { ...WITH_TOKENS, MAX_CONNECTIONS: String(L
 const port = () => Number(it.gateways[0].env.PORT);
 const BAD = `40${JSON.stringify({ token: "bad" })}`;
 
-/** @param {string} [first] what it sends to come in @param {string} [answer] how the answer begins */
-async function overWebsocket(first, answer) {
+/** What it sends to come in, how the answer begins, what it sends then. */
+async function overWebsocket(first = "", answer = "", then = "") {
   const socket = await RawSocket.open(port(), { namespace: false });
   assert.equal(socket.status, 101);
   if (first) socket.text(first);
   if (answer) await until(answer, () => socket.find(answer));
+  if (then) socket.text(then);
   return () => until("the websocket is closed", () => socket.ended, PATIENCE);
 }
 
-/** @param {string} [first] @param {string} [answer] */
-async function overPolling(first, answer) {
+async function overPolling(first = "", answer = "", then = "") {
   const polling = await Polling.open(port(), { namespace: false });
   if (first) assert.equal((await polling.post(first)).status, 200);
   if (answer) assert.ok(await polling.find(answer));
+  if (then) assert.equal((await polling.post(then)).status, 200);
   return async () => {
     // It asks on as long as it is answered, and answers each ping.
     const end = await until(
@@ -46,12 +47,14 @@ async function overPolling(first, answer) {
       PATIENCE,
     );
     assert.equal(end.status, 400);
-    assert.match(end.body, /Session ID unknown/);
-    assert.match((await polling.post("40")).body, /Session ID unknown/);
+    // The gateway's own word where it was let in, else the library's.
+    const over = /the session was ended|Session ID unknown/;
+    assert.match(end.body, over);
+    assert.match((await polling.post("40")).body, over);
   };
 }
 
-test("who does not come in is sent away, over either transport", async () => {
+test("who does not come in, or leaves, is sent away, over either transport", async () => {
   const auth = { token: token() };
   const member = await it.connect(0, { auth });
   const ends = await Promise.all([
@@ -61,6 +64,8 @@ test("who does not come in is sent away, over either transport", async () => {
     overPolling(BAD, '44{"message":"unauthenticated"}'),
     overWebsocket("40/admin,", "44/admin,"),
     overPolling("40/admin,", "44/admin,"),
+    overWebsocket(`40${JSON.stringify(auth)}`, '40{"sid"', "41"),
+    overPolling(`40${JSON.stringify(auth)}`, '40{"sid"', "41"),
   ]);
   assert.equal(ends.length, LINGER);
   const full = await it.rest().get("/socket.io/?EIO=4&transport=polling");

@@ -16,6 +16,7 @@ use ticket_shared::config::BadSetting;
 
 mod address;
 mod bucket;
+mod left;
 mod line;
 mod settings;
 

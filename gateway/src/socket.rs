@@ -11,6 +11,7 @@ use socketioxide::{
     TransportType,
     extract::{SocketRef, TryData},
     handler::ConnectHandler,
+    socket::DisconnectReason,
 };
 use ticket_shared::{
     event::{Changed, ErrorCode, client},
@@ -134,13 +135,21 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
-    let (metrics, admission) = (app.metrics.clone(), Arc::clone(&app.admission));
-    socket.on_disconnect(move |socket: SocketRef<Adapter>| {
-        metrics.sockets.dec();
-        admission.gone(&sid);
-        closing.close(socket);
-        std::future::ready(())
-    });
+    let ending = Arc::clone(&app);
+    socket.on_disconnect(
+        move |socket: SocketRef<Adapter>, reason: DisconnectReason| {
+            ending.metrics.sockets.dec();
+            closing.close(socket);
+            match reason {
+                DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
+                    let admission = Arc::clone(&ending.admission);
+                    ending.life.spawn(admission.outlast(sid.clone()));
+                }
+                _ => ending.admission.gone(&sid),
+            }
+            std::future::ready(())
+        },
+    );
     // Everything is done when the event is extracted, in the order of arrival.
     socket.on_fallback(|_: Enqueued| std::future::ready(()));
     let (life, socket) = (app.life.clone(), socket.clone());

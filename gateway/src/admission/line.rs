@@ -130,6 +130,11 @@ impl Line {
         }
     }
 
+    /// Whether the client polls, as far as is known.
+    pub(super) fn polls(&self) -> bool {
+        self.state().wire.is_none()
+    }
+
     /// Whether the connection is to end: one that polls is told when it asks.
     pub(crate) fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)

@@ -125,7 +125,7 @@ async fn end(request: Request, next: Next) -> Response {
     plain_problem(
         StatusCode::BAD_REQUEST,
         "overloaded",
-        "the client did not take what it was sent",
+        "the session was ended",
     )
 }
 
