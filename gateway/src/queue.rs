@@ -39,6 +39,8 @@ pub async fn updated(io: &Io, entry: &Entry) {
 }
 
 async fn tell<T: Serialize>(io: &Io, but: Option<Vec<String>>, event: &'static str, payload: &T) {
+    // Closed: the process stops.
+    let Some(io) = io.of("/") else { return };
     let to = io.to(ROOM);
     let to = if let Some(but) = but {
         to.except(but)

@@ -54,6 +54,9 @@ use session::Session;
 const RETRY: Duration = Duration::from_secs(1);
 const RETRIES: usize = 12;
 
+/// Within which time the library takes a client as connected that was let in: far longer than that takes.
+const ENTER: Duration = Duration::from_secs(10);
+
 /// How long an event may wait behind others, while those fail. Each of them is given the time that its own work may
 /// take; without this, whoever sent many would wait for the sum.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -65,8 +68,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn listen(app: Arc<App>) -> Result<(), Error> {
     let admitting = Arc::clone(&app);
     let connected = Arc::clone(&app);
-    let on_connect = move |_: SocketRef<Adapter>| {
+    let on_connect = move |socket: SocketRef<Adapter>| {
         connected.metrics.sockets.inc();
+        if let Some(connection) = socket.extensions.get::<Arc<Connection>>() {
+            connection.enter();
+        }
         std::future::ready(())
     };
     let admit = move |socket: SocketRef<Adapter>, TryData(auth): TryData<Value>| {
@@ -142,8 +148,9 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
             closing.close(socket);
             match reason {
                 DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
-                    let admission = Arc::clone(&ending.admission);
-                    ending.life.spawn(admission.outlast(sid.clone()));
+                    let (admission, stopping) =
+                        (Arc::clone(&ending.admission), ending.life.until_stopping());
+                    ending.life.spawn(admission.outlast(sid.clone(), stopping));
                 }
                 _ => ending.admission.gone(&sid),
             }
@@ -158,6 +165,15 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
         // Whether the last event could not be handled for want of Redis or MongoDB.
         let mut failing = false;
         let mut stopping = app.life.until_stopping();
+        tokio::select! {
+            () = &mut stopping => return,
+            entered = tokio::time::timeout(ENTER, connection.entered()) => {
+                // The client could not be told that it is in, and its connection is ended.
+                if entered.is_err() {
+                    return;
+                }
+            }
+        }
         loop {
             let call = Call {
                 app: Arc::clone(&app),
@@ -205,7 +221,11 @@ pub async fn end_revoked(app: Arc<App>) {
             () = app.life.stopping().cancelled() => return,
             news = changes.changed() => if news.is_err() { return },
         }
-        for socket in app.io.sockets() {
+        // Closed: the process stops, and nobody is connected.
+        let Some(io) = app.io.of("/") else {
+            return app.life.stopping().cancelled().await;
+        };
+        for socket in io.sockets() {
             if let Some(connection) = socket.extensions.get::<Arc<Connection>>()
                 && claims_of(&connection.caller()).is_some_and(|claims| revocations.revoked(claims))
             {

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ticket_shared::lifecycle::Until;
+
 use super::{Admission, Line};
 
 /// How long a connection may stay without its socket: as long as one may take to bring one in.
@@ -14,12 +16,20 @@ const SILENT: Duration = Duration::from_mins(1);
 
 impl Admission {
     /// Ends a connection that stays without its socket, unless another one came in over it.
-    pub(crate) async fn outlast(self: Arc<Self>, sid: String) {
-        let Some(line) = self.line_of(&sid) else {
+    pub(crate) async fn outlast(self: Arc<Self>, sid: String, stopping: Until) {
+        tokio::select! {
+            // Then all connections end.
+            () = stopping => self.gone(&sid),
+            () = self.end_what_stays(&sid) => {}
+        }
+    }
+
+    async fn end_what_stays(&self, sid: &str) {
+        let Some(line) = self.line_of(sid) else {
             return;
         };
         tokio::time::sleep(STAY).await;
-        if !self.carries(&sid, &line) {
+        if !self.carries(sid, &line) {
             return;
         }
         line.close();
@@ -27,8 +37,8 @@ impl Admission {
             // It is told when it asks.
             tokio::time::sleep(SILENT).await;
         }
-        if self.carries(&sid, &line) {
-            self.gone(&sid);
+        if self.carries(sid, &line) {
+            self.gone(sid);
         }
     }
 

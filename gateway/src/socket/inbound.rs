@@ -22,6 +22,7 @@ use ticket_shared::{
     event::{Invalid, client},
     id::Id,
 };
+use tokio::sync::Notify;
 
 use super::Reply;
 use crate::{
@@ -51,6 +52,7 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub struct Connection {
     queue: mailbox::Sender<Item>,
+    entered: Notify,
     events: AtomicUsize,
     bytes: AtomicUsize,
     joined: Mutex<HashMap<Id, Box<Person>>>,
@@ -85,6 +87,7 @@ impl Connection {
         (
             Self {
                 queue,
+                entered: Notify::new(),
                 events: zero(),
                 bytes: zero(),
                 joined: Mutex::default(),
@@ -120,6 +123,17 @@ impl Connection {
     /// The tickets that it had to leave because its token ended.
     pub(super) fn shut(&self) -> MutexGuard<'_, Vec<Id>> {
         self.shut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the library takes it as connected.
+    pub(super) fn enter(&self) {
+        self.entered.notify_one();
+    }
+
+    /// Waits until it is. The library tells the client first, who may answer at once; and what is sent to a socket
+    /// that is not connected goes nowhere.
+    pub(super) async fn entered(&self) {
+        self.entered.notified().await;
     }
 
     /// The way out to the client.

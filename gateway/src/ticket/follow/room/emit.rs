@@ -195,7 +195,11 @@ impl Room {
             return;
         };
         self.count(agents_only, but.is_some(), payload.get().len());
-        let to = self.shared.io.within(rooms).local();
+        // Closed: the process stops, and everybody is gone.
+        let Some(io) = self.shared.io.of("/") else {
+            return;
+        };
+        let to = io.within(rooms).local();
         let to = if let Some(but) = but {
             to.except(but)
         } else {
