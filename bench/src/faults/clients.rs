@@ -20,6 +20,7 @@ use crate::{
     rest,
     run::{Context, Run, ask},
     socket::Socket,
+    wait::until,
     world::Shape,
 };
 
@@ -82,7 +83,13 @@ pub(super) async fn twins(context: Context) -> anyhow::Result<Row> {
         run.persists(stored, Duration::from_mins(1)).await?;
         let database = readback::open(&run.world.mongo_uri()).await?;
         let messages = database.collection::<Document>("messages");
-        let count = messages.count_documents(doc! {"senderId": "twin"}).await?;
+        let twins = async || messages.count_documents(doc! {"senderId": "twin"}).await;
+        // All messages are counted above, and the load goes on: its own may be there before the last of these.
+        let _ = until("they are stored", Duration::from_secs(20), async || {
+            twins().await.is_ok_and(|count| count >= u64::from(ROUNDS))
+        })
+        .await;
+        let count = twins().await?;
         run.check(
             count == u64::from(ROUNDS),
             format!("{count} documents of {ROUNDS} messages"),
