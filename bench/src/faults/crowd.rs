@@ -140,7 +140,8 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
             ends = watched(run) => ends?,
             written = chatter(run, Duration::from_mins(1)) => {
                 written?;
-                Ends { cut: run.world.cut_off(), ..Ends::default() }
+                // Not all were cut off, or not all that were are closed.
+                Ends { cut: run.world.cut_off(), late: Duration::MAX, highest: before }
             }
         };
         let (Ends { cut, late, highest }, after) = (ends, began.elapsed());
