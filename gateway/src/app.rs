@@ -160,7 +160,6 @@ impl App {
             channels.clone(),
             tickets.clone(),
             presence,
-            io.clone(),
             &life,
             metrics.clone(),
             gateway,

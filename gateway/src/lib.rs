@@ -14,6 +14,7 @@ pub mod identify;
 pub mod mailbox;
 pub mod metrics;
 pub mod net;
+pub mod packet;
 pub mod presence;
 pub mod queue;
 pub mod rest;

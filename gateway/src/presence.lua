@@ -1,13 +1,15 @@
 -- Who is in a ticket: leases of sockets, counted by person.
 --
 -- KEYS  1 here (lease -> when it ends)   2 who (person -> JSON, '#' + person -> how many leases)
+--       3 state   4 epoch   for beat
 -- ARGV  1 op   2 channel   3 lease in ms   4.. by op:
 --   join   lease, person, JSON of the person     a socket came in
 --   leave  lease, person                         it said that it leaves
 --   drop   lease, person, grace in ms            its connection ended; a reload may bring the person back
 --   beat   (lease, person, JSON) ...             these sockets are still here
 -- Every op also ends the leases that ran out: whoever removes a person's last lease tells the others, once.
--- Answers with JSON of everybody who is there, for join; else an empty list.
+-- Answers with JSON of everybody who is there, for join; with the ticket's newest seq (false where it is not in Redis) and
+-- the epoch, for beat; else an empty list.
 --
 -- A lease is '<socket>|<person>', and '~' before it once the connection has ended.
 
@@ -64,6 +66,8 @@ sweep()
 -- Should every gateway be gone, the keys go too.
 redis.call('PEXPIRE', KEYS[1], lease_ms * 3)
 redis.call('PEXPIRE', KEYS[2], lease_ms * 3)
+
+if op == 'beat' then return {redis.call('HGET', KEYS[3], 'seq'), redis.call('HGET', KEYS[4], 'epoch')} end
 
 local people = {}
 if op == 'join' then

@@ -22,18 +22,27 @@ const LEASE: Duration = Duration::from_secs(32);
 pub const GRACE: Duration = Duration::from_secs(3);
 
 /// One socket of one person in one ticket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease<'a> {
     /// The socket.
-    pub socket: String,
+    pub socket: &'a str,
     /// Whose it is.
-    pub person: Person,
+    pub person: &'a Person,
 }
 
-impl Lease {
+impl Lease<'_> {
     fn name(&self) -> Value {
         format!("{}|{}", self.socket, self.person.key()).into()
     }
+}
+
+/// Where a ticket's log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Its newest `seq`; none where it is not in Redis.
+    pub seq: Option<u64>,
+    /// The epoch; empty where Redis has none.
+    pub epoch: String,
 }
 
 /// The leases of all tickets.
@@ -54,14 +63,26 @@ impl Presence {
         }
     }
 
-    /// Somebody's socket came in. Answers with everybody who is there.
+    /// The keys and arguments of the script for a socket that comes in.
     ///
     /// # Errors
-    /// Redis can't be reached or refuses writes.
-    pub async fn join(&self, ticket: Id, lease: &Lease) -> Result<Vec<Person>, Error> {
-        let person = serde_json::to_string(&lease.person)?;
-        let args = vec![lease.name(), lease.person.key().into(), person.into()];
-        let mut people = Items::of(self.call(ticket, "join", args).await?);
+    /// None that can happen: a person can be written as JSON.
+    pub(crate) fn join_call(
+        keys: &Keys,
+        ticket: Id,
+        lease: Lease<'_>,
+    ) -> Result<([String; 2], Vec<Value>), serde_json::Error> {
+        let person = serde_json::to_string(lease.person)?;
+        let more = vec![lease.name(), lease.person.key().into(), person.into()];
+        Ok(call(keys, ticket, "join", more))
+    }
+
+    /// What it answers: everybody who is there.
+    ///
+    /// # Errors
+    /// Somebody can't be read.
+    pub(crate) fn people(answer: Value) -> Result<Vec<Person>, serde_json::Error> {
+        let mut people = Items::of(answer);
         let mut all = Vec::new();
         while let Some(person) = people.bytes() {
             all.push(serde_json::from_slice::<Person>(&person)?);
@@ -73,8 +94,8 @@ impl Presence {
     /// The socket leaves because the person said so.
     ///
     /// # Errors
-    /// As [`Presence::join`].
-    pub async fn leave(&self, ticket: Id, lease: &Lease) -> Result<(), Error> {
+    /// Redis can't be reached or refuses writes.
+    pub async fn leave(&self, ticket: Id, lease: Lease<'_>) -> Result<(), Error> {
         self.call(
             ticket,
             "leave",
@@ -87,8 +108,8 @@ impl Presence {
     /// The socket's connection ended; the person is gone unless another comes within [`GRACE`].
     ///
     /// # Errors
-    /// As [`Presence::join`].
-    pub async fn disconnected(&self, ticket: Id, lease: &Lease) -> Result<(), Error> {
+    /// Redis can't be reached or refuses writes.
+    pub async fn disconnected(&self, ticket: Id, lease: Lease<'_>) -> Result<(), Error> {
         let grace = GRACE.as_millis().to_string();
         self.call(
             ticket,
@@ -99,31 +120,46 @@ impl Presence {
         .map(drop)
     }
 
-    /// These sockets are still here. Also ends the leases that ran out.
+    /// These sockets are still here. Also ends the leases that ran out, and tells where the ticket's log is.
     ///
     /// # Errors
-    /// As [`Presence::join`].
-    pub async fn beat(
+    /// Redis can't be reached or refuses writes.
+    pub async fn beat<'a>(
         &self,
         ticket: Id,
-        leases: impl Iterator<Item = &Lease>,
-    ) -> Result<(), Error> {
-        let mut args = Vec::new();
+        leases: impl Iterator<Item = Lease<'a>>,
+    ) -> Result<Position, Error> {
+        let mut more = Vec::new();
         for lease in leases {
-            args.extend([
+            more.extend([
                 lease.name(),
                 lease.person.key().into(),
-                serde_json::to_string(&lease.person)?.into(),
+                serde_json::to_string(lease.person)?.into(),
             ]);
         }
-        self.call(ticket, "beat", args).await.map(drop)
+        let (names, args) = call(&self.keys, ticket, "beat", more);
+        let mut names = names.to_vec();
+        names.extend([
+            self.keys.state(ticket),
+            self.keys.epoch(self.keys.partition(ticket)),
+        ]);
+        let mut answer = Items::of(self.script.call(&self.redis, names, args).await?);
+        let seq = answer.text().and_then(|seq| seq.parse().ok());
+        let epoch = answer.text().unwrap_or_default();
+        Ok(Position { seq, epoch })
     }
 
     async fn call(&self, ticket: Id, op: &'static str, more: Vec<Value>) -> Result<Value, Error> {
-        let names = vec![self.keys.here(ticket), self.keys.who(ticket)];
-        let lease = LEASE.as_millis().to_string();
-        let mut args: Vec<Value> = vec![op.into(), self.keys.live(ticket).into(), lease.into()];
-        args.extend(more);
-        Ok(self.script.call(&self.redis, names, args).await?)
+        let (names, args) = call(&self.keys, ticket, op, more);
+        Ok(self.script.call(&self.redis, names.to_vec(), args).await?)
     }
+}
+
+/// The keys and arguments of the script.
+fn call(keys: &Keys, ticket: Id, op: &'static str, more: Vec<Value>) -> ([String; 2], Vec<Value>) {
+    let names = [keys.here(ticket), keys.who(ticket)];
+    let lease = LEASE.as_millis().to_string();
+    let mut args: Vec<Value> = vec![op.into(), keys.live(ticket).into(), lease.into()];
+    args.extend(more);
+    (names, args)
 }

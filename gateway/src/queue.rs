@@ -5,15 +5,21 @@
 
 use serde::Serialize;
 use ticket_shared::{
-    domain::{Agent, Ticket, UserType},
+    domain::{Agent, Ticket},
     event::{TicketCreated, server},
+    id::Id,
     stream::{Actor, Change, Entry},
 };
 
-use crate::ticket::follow::{Io, changed, side_room};
+use crate::ticket::follow::{Io, changed};
 
 /// The name of the room.
 pub const ROOM: &str = "queue";
+
+/// The room of those in the queue who are in this ticket, too: they hear of it there.
+pub fn inside(ticket: Id) -> String {
+    format!("{ROOM}:{ticket}")
+}
 
 /// Tells the queue of a new ticket.
 pub async fn created(io: &Io, ticket: Ticket) {
@@ -28,9 +34,7 @@ pub async fn updated(io: &Io, entry: &Entry) {
         Change::Assigned { to, by } => (by, Some(to.clone())),
         _ => return,
     };
-    let inside = [UserType::User, UserType::Agent]
-        .map(|side| side_room(ticket.id, side))
-        .to_vec();
+    let inside = inside(ticket.id);
     let (updated, agent) = changed(ticket, by.clone(), assigned, entry.seq, entry.prev_seq);
     tell(io, Some(inside.clone()), server::TICKET_UPDATED, &updated).await;
     if let Some(agent) = agent {
@@ -38,7 +42,7 @@ pub async fn updated(io: &Io, entry: &Entry) {
     }
 }
 
-async fn tell<T: Serialize>(io: &Io, but: Option<Vec<String>>, event: &'static str, payload: &T) {
+async fn tell<T: Serialize>(io: &Io, but: Option<String>, event: &'static str, payload: &T) {
     // Closed: the process stops.
     let Some(io) = io.of("/") else { return };
     let to = io.to(ROOM);

@@ -3,6 +3,7 @@
 
 pub mod append;
 pub mod commit;
+mod enter;
 pub mod epoch;
 pub mod follow;
 pub mod list;
@@ -30,6 +31,7 @@ struct Inner {
     admission: Watch,
     commit: Commit,
     read: Script,
+    enter: Script,
     warm: Script,
     reconcile: Script,
     loading: warm::Loading,
@@ -62,6 +64,7 @@ impl Tickets {
             admission,
             commit,
             read: Script::new(include_str!("ticket/read.lua")),
+            enter: Script::new(enter::ENTER),
             warm: Script::new(include_str!("ticket/warm.lua")),
             reconcile: Script::new(include_str!("ticket/reconcile.lua")),
             loading: warm::Loading::default(),

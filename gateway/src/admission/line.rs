@@ -4,12 +4,9 @@
 //! are counted here: those given to the connection against those that its [`Wire`](crate::net::Wire) has
 //! written. Who is over is cut off at the wire; the client may come back and resume.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use prometheus_client::metrics::counter::Counter;
@@ -20,25 +17,15 @@ use crate::net::WireState;
 pub const PACKETS: usize = 256;
 /// How many bytes may wait for one socket when another packet comes. So one packet may go beyond.
 const BYTES: u64 = 1024 * 1024;
-/// A connection that took nothing for this long while something waited does not read.
-const STALLED: Duration = Duration::from_secs(1);
 
 /// One client's way out.
 #[derive(Debug, Default)]
 pub struct Line {
     bytes: AtomicU64,
     ended: AtomicBool,
-    state: Mutex<State>,
-    slow: Counter,
-}
-
-#[derive(Debug, Default)]
-struct State {
     /// The websocket's connection; none while the client polls.
-    wire: Option<Arc<WireState>>,
-    /// Packets since everything was written for the last time, and when the first of them came.
-    packets: usize,
-    since: Option<Instant>,
+    wire: Mutex<Option<Arc<WireState>>>,
+    slow: Counter,
 }
 
 impl Line {
@@ -50,29 +37,22 @@ impl Line {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wire(&self) -> MutexGuard<'_, Option<Arc<WireState>>> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on the client is served over this connection.
     pub(crate) fn over(self: &Arc<Self>, wire: &Arc<WireState>) {
-        self.state().wire = Some(Arc::clone(wire));
+        *self.wire() = Some(Arc::clone(wire));
         wire.carry(self);
     }
 
     /// A packet of so many bytes is about to be given to the connection, or was. Ends the line where too much waits.
     /// More bytes than the packet has on the wire would never be settled: count less, not more.
     pub fn put(&self, bytes: usize) {
-        {
-            let mut state = self.state();
-            state.packets += 1;
-            if state.since.is_none() {
-                state.since = Some(Instant::now());
-            }
-            // Over polling the bytes can't be followed; there the number of packets is the bound.
-            if state.wire.is_none() {
-                return;
-            }
+        // Over polling the bytes can't be followed; there the number of packets is the bound.
+        if self.polls() {
+            return;
         }
         let waiting = self.bytes.fetch_add(bytes as u64, Ordering::AcqRel);
         if waiting > BYTES {
@@ -88,24 +68,6 @@ impl Line {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
                 Some(waiting.saturating_sub(bytes as u64))
             });
-    }
-
-    /// Everything that waited has been written, or is being fetched.
-    pub(crate) fn drained(&self) {
-        let mut state = self.state();
-        state.packets = 0;
-        state.since = None;
-    }
-
-    /// Somebody's queue was full: ends the line where it is this one's.
-    pub fn end_if_full(&self) {
-        let full = {
-            let state = self.state();
-            state.packets >= PACKETS || state.since.is_some_and(|at| at.elapsed() > STALLED)
-        };
-        if full {
-            self.end("its queue is full");
-        }
     }
 
     /// Ends the connection because its client does not read.
@@ -125,14 +87,14 @@ impl Line {
     }
 
     fn cut(&self) {
-        if let Some(wire) = &self.state().wire {
+        if let Some(wire) = &*self.wire() {
             wire.abort();
         }
     }
 
     /// Whether the client polls, as far as is known.
     pub(super) fn polls(&self) -> bool {
-        self.state().wire.is_none()
+        self.wire().is_none()
     }
 
     /// Whether the connection is to end: one that polls is told when it asks.
@@ -173,19 +135,5 @@ mod tests {
         assert_eq!(line.slow.get(), 1);
         line.put(1);
         assert_eq!(line.slow.get(), 1, "counted once");
-    }
-
-    #[test]
-    fn only_the_full_one_is_ended() {
-        let (full, _) = carried();
-        let (healthy, _) = carried();
-        for _ in 0..PACKETS {
-            full.put(1);
-            healthy.put(1);
-        }
-        healthy.drained();
-        full.end_if_full();
-        healthy.end_if_full();
-        assert!(full.ended() && !healthy.ended());
     }
 }

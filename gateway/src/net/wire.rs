@@ -142,11 +142,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.check(Side::Write, cx)?;
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if let (Poll::Ready(Ok(())), Some(line)) = (&flushed, self.state.line()) {
-            line.drained();
-        }
-        flushed
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -64,12 +64,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         if line.ended() {
             return end(request, next).await;
         }
-        if request.headers().contains_key(header::UPGRADE) {
-            if let Some(peer) = &peer {
-                line.over(&peer.wire);
-            }
-        } else if request.method() == Method::GET {
-            line.drained();
+        if request.headers().contains_key(header::UPGRADE)
+            && let Some(peer) = &peer
+        {
+            line.over(&peer.wire);
         }
     }
     in_time(request, next).await

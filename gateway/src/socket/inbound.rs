@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -18,7 +18,7 @@ use socketioxide::{
     socket::Socket,
 };
 use ticket_shared::{
-    domain::{Person, limits},
+    domain::limits,
     event::{Invalid, client},
     id::Id,
 };
@@ -32,6 +32,7 @@ use crate::{
     app::App,
     error::Error,
     mailbox::{self, mailbox},
+    ticket::follow::Seat,
 };
 
 /// How many bytes of one socket's events may wait.
@@ -53,9 +54,10 @@ pub(super) struct Call {
 pub struct Connection {
     queue: mailbox::Sender<Item>,
     entered: Notify,
+    in_queue: AtomicBool,
     events: AtomicUsize,
     bytes: AtomicUsize,
-    joined: Mutex<HashMap<Id, Box<Person>>>,
+    joined: Mutex<HashMap<Id, Arc<Seat>>>,
     caller: Mutex<Caller>,
     /// The tickets that it had to leave because its token ended.
     shut: Mutex<Vec<Id>>,
@@ -88,6 +90,7 @@ impl Connection {
             Self {
                 queue,
                 entered: Notify::new(),
+                in_queue: AtomicBool::new(false),
                 events: zero(),
                 bytes: zero(),
                 joined: Mutex::default(),
@@ -102,8 +105,8 @@ impl Connection {
         )
     }
 
-    /// The tickets that the socket is in, and as whom.
-    pub fn joined(&self) -> MutexGuard<'_, HashMap<Id, Box<Person>>> {
+    /// The tickets that the socket is in, and its place in each.
+    pub(super) fn joined(&self) -> MutexGuard<'_, HashMap<Id, Arc<Seat>>> {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,6 +137,16 @@ impl Connection {
     /// that is not connected goes nowhere.
     pub(super) async fn entered(&self) {
         self.entered.notified().await;
+    }
+
+    /// Whether the socket follows the queue.
+    pub fn in_queue(&self) -> bool {
+        self.in_queue.load(Ordering::Acquire)
+    }
+
+    /// From now on it does, or does not.
+    pub(super) fn set_in_queue(&self, follows: bool) {
+        self.in_queue.store(follows, Ordering::Release);
     }
 
     /// The way out to the client.

@@ -1,5 +1,7 @@
 //! `join_ticket`: enter a ticket, and get its newest messages, or what was missed.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use ticket_shared::{
     domain::Person,
@@ -11,7 +13,7 @@ use super::{Reply, inbound::Call};
 use crate::{
     access::{Action, Fields},
     error::Error,
-    ticket::follow::JoinRequest,
+    ticket::follow::{JoinRequest, Seat},
 };
 
 /// Lets the socket in; the ticket's own task answers.
@@ -32,10 +34,11 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         user_type,
         user_name,
     };
+    let seat = Seat::new(person);
     let before = call
         .connection
         .joined()
-        .insert(ticket_id, Box::new(person.clone()));
+        .insert(ticket_id, Arc::clone(&seat));
     let (done, finished) = oneshot::channel();
     let since = since.map(|since| (since, epoch));
     let spare = reply.clone();
@@ -43,7 +46,7 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         ticket_id,
         JoinRequest {
             socket: call.socket.clone(),
-            person,
+            seat,
             since,
             reply,
             done,
@@ -52,8 +55,13 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
     let Ok(outcome) = finished.await else {
         return spare.send::<Joined>(Err(Error::Internal("the ticket's task ended".into())));
     };
-    if outcome.is_some() && before.is_none() {
-        call.connection.joined().remove(&ticket_id);
+    if outcome.is_some() {
+        let mut joined = call.connection.joined();
+        match before {
+            // Where it came as somebody else it may be in the ticket as before.
+            Some(before) => joined.insert(ticket_id, before),
+            None => joined.remove(&ticket_id),
+        };
     }
     outcome
 }

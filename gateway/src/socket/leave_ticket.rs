@@ -7,14 +7,8 @@ use ticket_shared::{
     id::Id,
 };
 
-use super::{Connection, Reply, inbound::Call};
-use crate::{
-    adapter::Adapter,
-    app::App,
-    error::Error,
-    queue,
-    ticket::follow::{LeaveRequest, rooms_of},
-};
+use super::{Connection, Reply, inbound::Call, subscribe_queue};
+use crate::{adapter::Adapter, app::App, error::Error, ticket::follow::LeaveRequest};
 
 /// Lets the socket out. Leaving a ticket that it is not in is fine.
 pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<ErrorCode> {
@@ -45,9 +39,9 @@ pub(super) async fn leave(call: &Call, ticket: Id) {
         .typing
         .stopped(&call.app, &socket, Some(ticket))
         .await;
-    if let Some(person) = call.connection.joined().remove(&ticket) {
+    if let Some(seat) = call.connection.joined().remove(&ticket) {
         // At once, whatever waits for the ticket's task.
-        call.socket.leave(rooms_of(ticket, &person));
+        seat.vacate();
         let request = LeaveRequest {
             socket: call.socket.clone(),
             on_purpose: true,
@@ -59,7 +53,7 @@ pub(super) async fn leave(call: &Call, ticket: Id) {
 
 /// Lets the socket out of everything because its token ended, and remembers out of what.
 pub(super) async fn shut_out(call: &Call) {
-    call.socket.leave(queue::ROOM);
+    subscribe_queue::leave(call);
     let joined: Vec<_> = call.connection.joined().keys().copied().collect();
     for ticket in &joined {
         leave(call, *ticket).await;

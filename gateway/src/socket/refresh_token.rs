@@ -6,7 +6,7 @@ use ticket_shared::{
     time::Time,
 };
 
-use super::{inbound::Call, leave_ticket};
+use super::{inbound::Call, leave_ticket, subscribe_queue};
 use crate::{
     access::{Action, Caller},
     error::Error,
@@ -57,7 +57,7 @@ async fn leave_what_is_closed(call: &Call, caller: &Caller) -> Result<(), Error>
         }
     }
     if caller.grant(Action::Queue).is_err() {
-        call.socket.leave(crate::queue::ROOM);
+        subscribe_queue::leave(call);
     }
     Ok(())
 }

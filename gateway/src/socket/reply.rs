@@ -2,18 +2,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use engineioxide::Outlet;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-use socketioxide::{
-    SendError, SocketError,
-    extract::AckSender,
-    handler::{FromMessageParts, Value as Packet},
-    socket::Socket,
-};
+use socketioxide::socket::Socket;
 use ticket_shared::event::{Ack, ErrorCode, Exception, client, server};
 
 use super::Connection;
-use crate::{adapter::Adapter, admission::Line, error::Error};
+use crate::{adapter::Adapter, admission::Line, error::Error, packet::Packet};
 
 /// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
 /// something failed.
@@ -80,41 +75,33 @@ impl Reply {
                 event: self.event.into_owned(),
                 error: body,
             };
-            let text = written(&exception, line);
-            fitted(self.socket.emit(server::EXCEPTION, &text).err().as_ref())
+            put(
+                &self.socket,
+                Packet::event(server::EXCEPTION, &exception),
+                line,
+            )
         };
         (sent, code)
     }
 
     /// Whether there was room for it.
     fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
-        if self.ack_id.is_none() {
-            return true;
-        }
-        let text = written(answer, line);
-        // The library makes an acknowledgement only out of a message's parts, of which it looks at the id.
-        let mut none = Packet::Bytes(bytes::Bytes::new());
-        let Ok(ack) =
-            AckSender::<Adapter>::from_message_parts(&self.socket, &mut none, &self.ack_id);
-        fitted(ack.send(&text).err().as_ref())
+        self.ack_id
+            .is_none_or(|id| put(&self.socket, Packet::ack(id, answer), line))
     }
 }
 
-/// The JSON of something, counted as what is about to be sent.
-fn written<T: Serialize>(value: &T, line: Option<&Line>) -> Option<Box<RawValue>> {
+/// Sends a packet. Whether there was room for it, or the client is gone anyway.
+fn put(
+    socket: &Socket<Adapter>,
+    packet: Result<Packet, serde_json::Error>,
+    line: Option<&Line>,
+) -> bool {
     // Maps with keys that are no text can't be written. There are none.
-    let text = to_raw_value(value).ok();
-    if let (Some(line), Some(text)) = (line, &text) {
-        line.put(text.get().len());
+    match (packet, socket.req_parts().extensions.get::<Outlet>(), line) {
+        (Ok(packet), Some(outlet), Some(line)) if socket.connected() => {
+            packet.send(outlet, line).is_ok()
+        }
+        _ => true,
     }
-    text
-}
-
-/// Whether it was sent, or the client is gone anyway.
-fn fitted(error: Option<&SendError>) -> bool {
-    let full = matches!(
-        error,
-        Some(SendError::Socket(SocketError::InternalChannelFull))
-    );
-    !full
 }

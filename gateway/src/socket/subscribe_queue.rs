@@ -16,11 +16,11 @@ pub(super) struct Subscribed {
 pub(super) async fn subscribe(call: &Call) -> Result<Subscribed, Error> {
     call.caller.grant(Action::Queue)?;
     // First into the room, then the counts: a change in between is told, not lost.
-    call.socket.join(queue::ROOM);
+    enter(call);
     match call.app.tickets.counts().await {
         Ok(counts) if call.socket.connected() => Ok(Subscribed { counts }),
         other => {
-            call.socket.leave(queue::ROOM);
+            leave(call);
             other.map(|counts| Subscribed { counts })
         }
     }
@@ -28,6 +28,28 @@ pub(super) async fn subscribe(call: &Call) -> Result<Subscribed, Error> {
 
 /// Lets it out.
 pub(super) fn unsubscribe(call: &Call) -> Nothing {
-    call.socket.leave(queue::ROOM);
+    leave(call);
     Nothing {}
+}
+
+fn enter(call: &Call) {
+    // A socket's events come one by one: no ticket is joined meanwhile.
+    call.connection.set_in_queue(true);
+    call.socket.join(insides(call));
+    call.socket.join(queue::ROOM);
+}
+
+/// Lets the socket out of the queue room, whether it is in it or not.
+pub(super) fn leave(call: &Call) {
+    if call.connection.in_queue() {
+        call.socket.leave(queue::ROOM);
+        call.connection.set_in_queue(false);
+        call.socket.leave(insides(call));
+    }
+}
+
+/// The rooms of the tickets that it is in.
+fn insides(call: &Call) -> Vec<String> {
+    let joined = call.connection.joined();
+    joined.keys().copied().map(queue::inside).collect()
 }

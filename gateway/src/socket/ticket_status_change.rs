@@ -38,9 +38,9 @@ pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Changed, E
 pub(super) fn grant(call: &Call, ticket: Id, action: Action) -> Result<Grant, Error> {
     let mut grant = call.caller.grant(action)?;
     if call.caller.side().is_none()
-        && let Some(person) = call.connection.joined().get(&ticket)
+        && let Some(seat) = call.connection.joined().get(&ticket)
     {
-        grant.side = person.user_type;
+        grant.side = seat.person.user_type;
     }
     Ok(grant)
 }

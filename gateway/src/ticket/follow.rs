@@ -26,7 +26,7 @@ mod canary;
 mod room;
 mod subscribe;
 
-pub use room::{JoinRequest, LeaveRequest, Outcome, TYPING, changed, rooms_of, side_room};
+pub use room::{JoinRequest, LeaveRequest, Outcome, Seat, TYPING, changed};
 
 use canary::Canary;
 use subscribe::Wish;
@@ -79,7 +79,6 @@ struct Inner {
 struct Shared {
     tickets: Tickets,
     presence: Arc<Presence>,
-    io: Io,
     life: Lifecycle,
     metrics: Metrics,
 }
@@ -96,7 +95,6 @@ impl Follower {
         client: SubscriberClient,
         tickets: Tickets,
         presence: Arc<Presence>,
-        io: Io,
         life: &Lifecycle,
         metrics: Metrics,
         gateway: Id,
@@ -106,7 +104,6 @@ impl Follower {
         let shared = Shared {
             tickets,
             presence,
-            io,
             life: life.clone(),
             metrics,
         };

@@ -101,7 +101,7 @@ impl View {
         self.adopted > self.persisted
     }
 
-    fn parse(answer: Value) -> Result<Option<Self>, Error> {
+    pub(super) fn parse(answer: Value) -> Result<Option<Self>, Error> {
         if answer.is_null() {
             return Ok(None);
         }
@@ -215,6 +215,12 @@ impl Tickets {
     /// # Errors
     /// Redis can't be reached.
     pub async fn peek(&self, id: Id, part: Part) -> Result<Option<View>, Error> {
+        let (names, args) = self.read_call(id, part);
+        View::parse(self.0.read.call(&self.0.redis, names, args).await?)
+    }
+
+    /// The keys and arguments of the script that reads.
+    pub(super) fn read_call(&self, id: Id, part: Part) -> (Vec<String>, Vec<Value>) {
         let keys = &self.0.keys;
         let names = vec![keys.state(id), keys.log(id), keys.epoch(keys.partition(id))];
         let which = match part.which {
@@ -222,7 +228,7 @@ impl Tickets {
             Which::Messages => "messages",
             Which::Public => "public",
         };
-        let args: Vec<Value> = vec![
+        let args = vec![
             if part.oldest_first { "+" } else { "-" }.into(),
             part.low.to_string().into(),
             part.high
@@ -231,7 +237,7 @@ impl Tickets {
             part.limit.to_string().into(),
             which.into(),
         ];
-        View::parse(self.0.read.call(&self.0.redis, names, args).await?)
+        (names, args)
     }
 
     /// Reads a ticket, bringing it back into Redis where it is not there.

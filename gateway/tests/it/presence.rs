@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use fred::interfaces::{ClientLike, EventInterface, PubsubInterface, SortedSetsInterface};
-use ticket_gateway::presence::{Lease, Presence};
+use fred::interfaces::{
+    ClientLike, EventInterface, KeysInterface, PubsubInterface, SortedSetsInterface,
+};
+use ticket_gateway::{
+    error::Error,
+    presence::{Lease, Presence},
+    ticket::view::Part,
+};
 use ticket_shared::{
     config::Secret,
     domain::{Person, UserType},
@@ -12,18 +18,32 @@ use ticket_shared::{
     stream::{Frame, LeftReason, Signal},
 };
 
-use crate::world::{World, in_world};
+use crate::{
+    tickets::opened,
+    world::{World, in_world},
+};
 
-fn lease(socket: &str, user: &str) -> Lease {
-    let person = Person {
+fn person(user: &str) -> Person {
+    Person {
         user_id: user.into(),
         user_type: UserType::User,
         user_name: format!("{user} \"ن\""),
-    };
-    Lease {
-        socket: socket.into(),
-        person,
     }
+}
+
+const fn lease<'a>(socket: &'a str, person: &'a Person) -> Lease<'a> {
+    Lease { socket, person }
+}
+
+/// Who is there once somebody has entered.
+async fn enter(world: &World, ticket: Id, lease: Lease<'_>) -> Vec<Person> {
+    let entered = world.tickets.enter(ticket, Part::NONE, lease);
+    entered.await.unwrap().1
+}
+
+async fn a_ticket(world: &World) -> (Id, Presence) {
+    let presence = Presence::new(world.redis.clone(), world.keys.clone());
+    (opened(world).await.id, presence)
 }
 
 /// What goes over a ticket's channel.
@@ -65,11 +85,11 @@ impl Channel {
     }
 }
 
-fn joined(lease: &Lease) -> Signal {
+fn joined(lease: Lease<'_>) -> Signal {
     Signal::Joined(lease.person.clone())
 }
 
-fn left(lease: &Lease, reason: LeftReason) -> Signal {
+fn left(lease: Lease<'_>, reason: LeftReason) -> Signal {
     Signal::Left {
         person: lease.person.clone(),
         reason,
@@ -79,34 +99,26 @@ fn left(lease: &Lease, reason: LeftReason) -> Signal {
 #[tokio::test]
 async fn a_person_comes_and_goes_once_however_many_tabs() {
     in_world(|world| async move {
-        let (ticket, presence) = (
-            Id::fresh().unwrap(),
-            Presence::new(world.redis.clone(), world.keys.clone()),
-        );
+        let (ticket, presence) = a_ticket(&world).await;
         let mut channel = Channel::of(&world, ticket).await;
-        let (one, two, other) = (
-            lease("s1", "sara"),
-            lease("s2", "sara"),
-            lease("s3", "omar"),
-        );
-        assert_eq!(
-            presence.join(ticket, &one).await.unwrap(),
-            std::slice::from_ref(&one.person)
-        );
-        presence.join(ticket, &two).await.unwrap();
-        let all = presence.join(ticket, &other).await.unwrap();
-        assert_eq!(all, [other.person.clone(), one.person.clone()]);
+        let (sara, omar) = (person("sara"), person("omar"));
+        let (one, two, other) = (lease("s1", &sara), lease("s2", &sara), lease("s3", &omar));
+        let all = enter(&world, ticket, one).await;
+        assert_eq!(all, std::slice::from_ref(&sara));
+        enter(&world, ticket, two).await;
+        let all = enter(&world, ticket, other).await;
+        assert_eq!(all, [omar.clone(), sara.clone()]);
         assert_eq!(
             channel.heard(&world, ticket).await,
-            [joined(&one), joined(&other)]
+            [joined(one), joined(other)]
         );
-        presence.leave(ticket, &one).await.unwrap();
-        presence.leave(ticket, &one).await.unwrap();
+        presence.leave(ticket, one).await.unwrap();
+        presence.leave(ticket, one).await.unwrap();
         assert_eq!(channel.heard(&world, ticket).await, []);
-        presence.leave(ticket, &two).await.unwrap();
+        presence.leave(ticket, two).await.unwrap();
         assert_eq!(
             channel.heard(&world, ticket).await,
-            [left(&two, LeftReason::Left)]
+            [left(two, LeftReason::Left)]
         );
         channel.client.quit().await.unwrap();
     })
@@ -116,25 +128,23 @@ async fn a_person_comes_and_goes_once_however_many_tabs() {
 #[tokio::test]
 async fn a_reload_is_no_coming_and_going_but_a_broken_connection_is() {
     in_world(|world| async move {
-        let (ticket, presence) = (
-            Id::fresh().unwrap(),
-            Presence::new(world.redis.clone(), world.keys.clone()),
-        );
+        let (ticket, presence) = a_ticket(&world).await;
         let mut channel = Channel::of(&world, ticket).await;
-        let (before, after) = (lease("s1", "sara"), lease("s2", "sara"));
-        presence.join(ticket, &before).await.unwrap();
-        presence.disconnected(ticket, &before).await.unwrap();
-        presence.join(ticket, &after).await.unwrap();
+        let sara = person("sara");
+        let (before, after) = (lease("s1", &sara), lease("s2", &sara));
+        enter(&world, ticket, before).await;
+        presence.disconnected(ticket, before).await.unwrap();
+        enter(&world, ticket, after).await;
         run_out(&world, ticket, "~s1|user:sara").await;
-        presence.beat(ticket, [&after].into_iter()).await.unwrap();
-        assert_eq!(channel.heard(&world, ticket).await, [joined(&before)]);
-        presence.disconnected(ticket, &after).await.unwrap();
+        presence.beat(ticket, [after].into_iter()).await.unwrap();
+        assert_eq!(channel.heard(&world, ticket).await, [joined(before)]);
+        presence.disconnected(ticket, after).await.unwrap();
         run_out(&world, ticket, "~s2|user:sara").await;
         presence.beat(ticket, std::iter::empty()).await.unwrap();
         presence.beat(ticket, std::iter::empty()).await.unwrap();
         assert_eq!(
             channel.heard(&world, ticket).await,
-            [left(&after, LeftReason::Disconnected)]
+            [left(after, LeftReason::Disconnected)]
         );
         channel.client.quit().await.unwrap();
     })
@@ -144,26 +154,37 @@ async fn a_reload_is_no_coming_and_going_but_a_broken_connection_is() {
 #[tokio::test]
 async fn a_lease_that_nobody_renews_times_out_once_and_may_come_back() {
     in_world(|world| async move {
-        let (ticket, presence) = (
-            Id::fresh().unwrap(),
-            Presence::new(world.redis.clone(), world.keys.clone()),
-        );
+        let (ticket, presence) = a_ticket(&world).await;
         let mut channel = Channel::of(&world, ticket).await;
-        let (paused, other) = (lease("s1", "sara"), lease("s2", "omar"));
-        presence.join(ticket, &paused).await.unwrap();
-        presence.join(ticket, &other).await.unwrap();
+        let (sara, omar) = (person("sara"), person("omar"));
+        let (paused, other) = (lease("s1", &sara), lease("s2", &omar));
+        enter(&world, ticket, paused).await;
+        enter(&world, ticket, other).await;
         channel.heard(&world, ticket).await;
         run_out(&world, ticket, "s1|user:sara").await;
-        let beats = (0..4).map(|_| presence.beat(ticket, [&other].into_iter()));
+        let beats = (0..4).map(|_| presence.beat(ticket, [other].into_iter()));
         futures::future::join_all(beats).await;
         assert_eq!(
             channel.heard(&world, ticket).await,
-            [left(&paused, LeftReason::Timeout)]
+            [left(paused, LeftReason::Timeout)]
         );
         // Its gateway was only asleep.
-        presence.beat(ticket, [&paused].into_iter()).await.unwrap();
-        assert_eq!(channel.heard(&world, ticket).await, [joined(&paused)]);
+        presence.beat(ticket, [paused].into_iter()).await.unwrap();
+        assert_eq!(channel.heard(&world, ticket).await, [joined(paused)]);
         channel.client.quit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_enters_a_ticket_that_is_not_there() {
+    in_world(|world| async move {
+        let (ticket, sara) = (Id::fresh().unwrap(), person("sara"));
+        let entered = world.tickets.enter(ticket, Part::NONE, lease("s1", &sara));
+        assert!(matches!(entered.await, Err(Error::TicketNotFound)));
+        let kept: Vec<String> = vec![world.keys.here(ticket), world.keys.who(ticket)];
+        let kept: i64 = world.redis.exists(kept).await.unwrap();
+        assert_eq!(kept, 0);
     })
     .await;
 }

@@ -40,7 +40,7 @@ fn parts(subject: &str) -> (Base, Head) {
     (base, head)
 }
 
-async fn opened(world: &World) -> Ticket {
+pub(crate) async fn opened(world: &World) -> Ticket {
     let (base, head) = parts("s/\"ع");
     let id = Id::fresh().unwrap();
     match world

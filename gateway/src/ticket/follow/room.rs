@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use socketioxide::extract::SocketRef;
+use engineioxide::Outlet;
+use socketioxide::{extract::SocketRef, socket::Sid};
 use ticket_shared::{
     domain::Person,
     event::{ErrorCode, Joined, Nothing},
@@ -28,7 +29,7 @@ mod catch_up;
 mod emit;
 mod join;
 
-pub use emit::{TYPING, changed, rooms_of, side_room};
+pub use emit::{TYPING, changed};
 
 use super::{Command, Follower, Shared};
 use crate::{
@@ -37,18 +38,42 @@ use crate::{
     error::Error,
     mailbox,
     presence::{BEAT, GRACE, Lease},
+    queue,
     socket::Reply,
 };
 
 /// How long a ticket is followed after its last socket left: past the grace of that socket's person.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// A socket's place in a ticket.
+#[derive(Debug)]
+pub struct Seat {
+    /// Who the socket says it is.
+    pub person: Person,
+    vacated: AtomicBool,
+}
+
+impl Seat {
+    /// A place for this person.
+    pub fn new(person: Person) -> Arc<Self> {
+        Arc::new(Self {
+            person,
+            vacated: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nothing is sent to it, whatever waits for the ticket's task.
+    pub fn vacate(&self) {
+        self.vacated.store(true, Ordering::Release);
+    }
+}
+
 /// A socket that wants in.
 pub struct JoinRequest {
     /// The socket.
     pub socket: SocketRef<Adapter>,
-    /// Who it says it is.
-    pub person: Person,
+    /// As whom.
+    pub seat: Arc<Seat>,
     /// The last `seq` that it saw, and the epoch, where it comes back.
     pub since: Option<(u64, Option<String>)>,
     /// Answers the client. Done by the ticket's task, so that no event comes before the answer.
@@ -76,7 +101,7 @@ pub(super) struct Room {
     shared: Shared,
     missed: Arc<AtomicBool>,
     /// Everybody of this gateway, by socket.
-    members: HashMap<String, Box<Member>>,
+    members: HashMap<Sid, Box<Member>>,
     /// What the members have seen; nothing before the first of them came.
     seen: Option<Seen>,
     /// Who types, until when.
@@ -92,9 +117,28 @@ pub(super) struct Room {
 
 struct Member {
     socket: SocketRef<Adapter>,
-    lease: Lease,
-    /// The way out to it; none where its connection is gone already.
-    line: Option<Arc<Line>>,
+    seat: Arc<Seat>,
+    /// The way out to it, and what counts what waits there.
+    outlet: Outlet,
+    line: Arc<Line>,
+}
+
+impl Member {
+    fn person(&self) -> &Person {
+        &self.seat.person
+    }
+
+    fn lease(&self) -> Lease<'_> {
+        Lease {
+            socket: self.socket.id.as_str(),
+            person: self.person(),
+        }
+    }
+
+    /// Whether it is sent what happens.
+    fn listens(&self) -> bool {
+        !self.seat.vacated.load(Ordering::Acquire) && self.socket.connected()
+    }
 }
 
 struct Seen {
@@ -247,11 +291,14 @@ impl Room {
                 .await;
             }
         }
-        if sweep || beat {
-            let leases = self.members.values().map(|member| &member.lease);
-            if let Err(error) = self.shared.presence.beat(self.ticket, leases).await {
-                tracing::debug!(error = %error, "presence not renewed");
-            }
+        if !sweep && !beat {
+            return;
+        }
+        let leases = self.members.values().map(|member| member.lease());
+        match self.shared.presence.beat(self.ticket, leases).await {
+            Ok(position) if self.is_at(&position) => return,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = %error, "presence not renewed"),
         }
         if beat && !self.members.is_empty() {
             self.catch_up().await;
@@ -265,14 +312,19 @@ impl Room {
             on_purpose,
             reply,
         } = request;
-        if let Some(member) = self.members.remove(&socket.id.to_string()) {
-            let lease = member.lease;
+        if let Some(member) = self.members.remove(&socket.id) {
             let left = if on_purpose {
-                socket.leave(rooms_of(self.ticket, &lease.person));
-                self.shared.presence.leave(self.ticket, &lease).await
+                socket.leave(queue::inside(self.ticket));
+                self.shared
+                    .presence
+                    .leave(self.ticket, member.lease())
+                    .await
             } else {
                 self.sweep_at = Some(Instant::now() + GRACE + Duration::from_millis(50));
-                self.shared.presence.disconnected(self.ticket, &lease).await
+                self.shared
+                    .presence
+                    .disconnected(self.ticket, member.lease())
+                    .await
             };
             if let Err(error) = left {
                 // The lease runs out by itself.

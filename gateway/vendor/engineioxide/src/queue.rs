@@ -23,10 +23,30 @@ use std::{
 use engineioxide_core::PacketBuf;
 use tokio::sync::{Notify, mpsc::error::TrySendError};
 
+use crate::outlet::SharedText;
+
+/// What is sent.
+pub(crate) enum Outgoing<'a> {
+    /// Packets for this receiver.
+    Packets(PacketBuf),
+    /// One packet, which others get, too.
+    Text(&'a SharedText),
+}
+
+impl Outgoing<'_> {
+    /// As it can be queued.
+    pub(crate) fn into_packets(self) -> PacketBuf {
+        match self {
+            Self::Packets(packets) => packets,
+            Self::Text(text) => text.packets(),
+        }
+    }
+}
+
 /// Where a sender may write to itself.
 pub(crate) trait Sink: Send + Sync {
-    /// Writes as much of the packets as is possible without waiting.
-    fn try_write(&self, packets: PacketBuf) -> Written;
+    /// Writes as much as is possible without waiting.
+    fn try_write(&self, outgoing: Outgoing<'_>) -> Written;
 }
 
 /// What became of packets that a sender has given to a [`Sink`].
@@ -123,6 +143,10 @@ impl PacketQueue {
 
     /// Takes a slot for packets that are sent later.
     pub(crate) fn try_reserve(&self) -> Result<Slot<'_>, TrySendError<()>> {
+        self.reserve().map(|_| Slot { queue: self })
+    }
+
+    fn reserve(&self) -> Result<MutexGuard<'_, State>, TrySendError<()>> {
         let mut state = self.state();
         if state.closed {
             Err(TrySendError::Closed(()))
@@ -130,9 +154,15 @@ impl PacketQueue {
             Err(TrySendError::Full(()))
         } else {
             state.reserved += 1;
-            drop(state);
-            Ok(Slot { queue: self })
+            Ok(state)
         }
+    }
+
+    /// Sends a packet that others get, too, if there is a free slot.
+    pub(crate) fn try_send_text(&self, text: &SharedText) -> Result<(), TrySendError<()>> {
+        let state = self.reserve()?;
+        self.put(state, Outgoing::Text(text));
+        Ok(())
     }
 
     /// Sends packets if there is a free slot.
@@ -255,21 +285,20 @@ impl PacketQueue {
     }
 
     /// Gives packets to the sink or into the queue. Their slot is reserved, and no longer in the end.
-    fn put(&self, packets: PacketBuf) {
-        let mut state = self.state();
+    fn put<'a>(&'a self, mut state: MutexGuard<'a, State>, outgoing: Outgoing<'_>) {
         let sink = match state.turn {
             Turn::NextSender => state.sink.take(),
             _ => None,
         };
         let Some(sink) = sink else {
             state.reserved -= 1;
-            state.packets.push_back(packets);
+            state.packets.push_back(outgoing.into_packets());
             return wake(state);
         };
 
         state.turn = Turn::Sender;
         drop(state);
-        let written = sink.try_write(packets);
+        let written = sink.try_write(outgoing);
 
         let mut state = self.state();
         let was_full = state.packets.len() + state.reserved >= self.capacity;
@@ -339,7 +368,8 @@ pub(crate) struct Slot<'a> {
 impl Slot<'_> {
     /// Uses the slot.
     pub(crate) fn send(self, packets: PacketBuf) {
-        self.queue.put(packets);
+        let packets = Outgoing::Packets(packets);
+        self.queue.put(self.queue.state(), packets);
         std::mem::forget(self);
     }
 }
@@ -506,7 +536,8 @@ mod tests {
     }
 
     impl Sink for Recorder {
-        fn try_write(&self, packets: PacketBuf) -> Written {
+        fn try_write(&self, outgoing: Outgoing<'_>) -> Written {
+            let packets = outgoing.into_packets();
             let call = self.calls.fetch_add(1, Ordering::Relaxed);
             if call % 5 == 3 {
                 return Written::Busy(packets);
@@ -548,10 +579,12 @@ mod tests {
             let queue = queue.clone();
             tokio::task::spawn_blocking(move || {
                 for i in 0..PACKETS {
-                    let packet = Packet::Message(format!("{sender} {i}").into());
-                    let mut packets: PacketBuf = smallvec![packet];
-                    while let Err(TrySendError::Full(full)) = queue.try_send(packets) {
-                        packets = full;
+                    let text = SharedText::new(format!("4{sender} {i}")).unwrap();
+                    // The first one sends for everybody, the others for this receiver.
+                    while match sender {
+                        0 => queue.try_send_text(&text).is_err(),
+                        _ => queue.try_send(text.packets()).is_err(),
+                    } {
                         std::thread::yield_now();
                     }
                 }

@@ -67,6 +67,7 @@ use std::{
 use crate::{
     config::EngineIoConfig,
     errors::Error,
+    outlet::Outlet,
     queue::{PacketQueue, Slot},
 };
 use bytes::{Bytes, BytesMut};
@@ -208,7 +209,7 @@ where
     /// and only the latest is retained: a volatile send overwrites the previous one.
     ///
     /// It is made of [`PacketBuf`]s so that adjacent packets can be sent atomically.
-    pub(crate) queue: PacketQueue,
+    pub(crate) queue: Arc<PacketQueue>,
 
     /// Tells the heartbeat job of Pong [`Packets`](Packet) (v4 protocol) or Ping (v3 protocol).
     /// More than one that the job has not seen yet count as one.
@@ -242,6 +243,8 @@ where
         supports_binary: bool,
     ) -> Self {
         detach(&mut req_parts);
+        let queue = Arc::new(PacketQueue::new(config.max_buffer_size));
+        req_parts.extensions.insert(Outlet::new(queue.clone()));
         Self {
             id: Sid::new(),
             protocol,
@@ -249,7 +252,7 @@ where
             upgrading: AtomicBool::new(false),
 
             internal_rx: Mutex::default(),
-            queue: PacketQueue::new(config.max_buffer_size),
+            queue,
             heartbeat: Notify::new(),
             cancellation_token: CancellationToken::new(),
 

@@ -7,7 +7,10 @@ use ticket_shared::stream::Frame;
 use tokio::time::Instant;
 
 use super::{Room, Seen};
-use crate::ticket::view::{Part, View, Which};
+use crate::{
+    presence::Position,
+    ticket::view::{Part, View, Which},
+};
 
 /// How many entries are read at a time.
 const CHUNK: usize = 200;
@@ -33,6 +36,13 @@ impl Room {
                 tracing::warn!(error = %error, ticket.id = %self.ticket, "frame could not be read");
             }
         }
+    }
+
+    /// Whether the members have seen all that is in the log. Nothing happens in a ticket that is not in Redis.
+    pub(super) fn is_at(&self, log: &Position) -> bool {
+        self.seen.as_ref().is_some_and(|seen| {
+            seen.epoch == log.epoch && log.seq.is_none_or(|seq| seq == seen.seq)
+        })
     }
 
     /// Emits what the log has beyond what the members have seen.

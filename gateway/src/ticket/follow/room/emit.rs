@@ -1,22 +1,20 @@
 //! What the sockets of one ticket are told, and who of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use serde_json::value::to_raw_value;
 use ticket_shared::{
     domain::{Person, UserType},
     event::{
         AgentAssigned, MessageReceived, Resync, TicketUpdated, TypingIndicator, UserJoined,
         UserLeft, server,
     },
-    id::Id,
     stream::{Actor, Change, Entry, Signal},
 };
 use tokio::time::Instant;
 
-use super::{Member, Room};
-use crate::admission::Line;
+use super::Room;
+use crate::packet::Packet;
 
 /// How long somebody is shown as typing without saying so again.
 pub const TYPING: Duration = Duration::from_secs(6);
@@ -25,22 +23,27 @@ pub const TYPING: Duration = Duration::from_secs(6);
 /// microseconds each.
 const IN_ROW: usize = 256;
 
-/// The room of one side of a ticket.
-pub fn side_room(ticket: Id, side: UserType) -> String {
-    format!("t:{ticket}:{}", side.as_str())
+/// Who is told.
+enum Whom<'a> {
+    Everybody,
+    Agents,
+    /// Everybody but these people's sockets.
+    AllBut(&'a [(UserType, &'a str)]),
 }
 
-/// The room of one person's sockets in a ticket.
-fn person_room(ticket: Id, person_key: &str) -> String {
-    format!("t:{ticket}:is:{person_key}")
+impl Whom<'_> {
+    fn has(&self, person: &Person) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Agents => person.user_type == UserType::Agent,
+            Self::AllBut(people) => !people.contains(&of(person)),
+        }
+    }
 }
 
-/// The rooms that a socket of this person is in.
-pub fn rooms_of(ticket: Id, person: &Person) -> Vec<String> {
-    vec![
-        side_room(ticket, person.user_type),
-        person_room(ticket, &person.key()),
-    ]
+/// What tells persons apart.
+fn of(person: &Person) -> (UserType, &str) {
+    (person.user_type, &person.user_id)
 }
 
 impl Room {
@@ -58,8 +61,12 @@ impl Room {
                 seq,
                 prev_seq,
             };
-            self.to(internal, None, server::MESSAGE_RECEIVED, &event)
-                .await;
+            let whom = if internal {
+                Whom::Agents
+            } else {
+                Whom::Everybody
+            };
+            self.to(whom, server::MESSAGE_RECEIVED, &event).await;
             return;
         }
         let ticket = entry.ticket();
@@ -71,9 +78,11 @@ impl Room {
         };
         let Some(ticket) = ticket else { return };
         let (updated, agent) = changed(ticket, by, assigned, seq, prev_seq);
-        self.to(false, None, server::TICKET_UPDATED, &updated).await;
+        self.to(Whom::Everybody, server::TICKET_UPDATED, &updated)
+            .await;
         if let Some(agent) = agent {
-            self.to(false, None, server::AGENT_ASSIGNED, &agent).await;
+            self.to(Whom::Everybody, server::AGENT_ASSIGNED, &agent)
+                .await;
         }
     }
 
@@ -98,23 +107,22 @@ impl Room {
                     .await;
             }
             Signal::Joined(person) => {
-                let but = person_room(self.ticket, &person.key());
                 let event = UserJoined {
                     ticket_id: self.ticket,
                     person,
                 };
-                self.to(false, Some(vec![but]), server::USER_JOINED, &event)
+                let but = [of(&event.person)];
+                self.to(Whom::AllBut(&but), server::USER_JOINED, &event)
                     .await;
             }
             Signal::Left { person, reason } => {
-                let but = person_room(self.ticket, &person.key());
                 let event = UserLeft {
                     ticket_id: self.ticket,
                     person,
                     reason,
                 };
-                self.to(false, Some(vec![but]), server::USER_LEFT, &event)
-                    .await;
+                let but = [of(&event.person)];
+                self.to(Whom::AllBut(&but), server::USER_LEFT, &event).await;
             }
         }
     }
@@ -146,13 +154,10 @@ impl Room {
         is_typing: bool,
         from: Option<String>,
     ) {
-        let mut but: Vec<String> = [UserType::User, UserType::Agent]
-            .map(|side| person_room(self.ticket, &format!("{}:{sender_id}", side.as_str())))
-            .into();
         // A client may type under another id than it joined with.
-        if let Some(member) = from.and_then(|socket| self.members.get(&socket)) {
-            but.push(person_room(self.ticket, &member.lease.person.key()));
-        }
+        let typist = from
+            .and_then(|socket| self.members.get(&socket.parse().ok()?))
+            .map(|member| Arc::clone(&member.seat));
         let expires_in_ms = if is_typing {
             u64::try_from(TYPING.as_millis()).unwrap_or(0)
         } else {
@@ -165,7 +170,10 @@ impl Room {
             is_typing,
             expires_in_ms,
         };
-        self.to(false, Some(but), server::TYPING_INDICATOR, &event)
+        let sender = event.sender_id.as_str();
+        let mut but = vec![(UserType::User, sender), (UserType::Agent, sender)];
+        but.extend(typist.iter().map(|seat| of(&seat.person)));
+        self.to(Whom::AllBut(&but), server::TYPING_INDICATOR, &event)
             .await;
     }
 
@@ -174,47 +182,29 @@ impl Room {
             ticket_id: self.ticket,
             epoch: epoch.to_owned(),
         };
-        self.to(false, None, server::RESYNC, &event).await;
+        self.to(Whom::Everybody, server::RESYNC, &event).await;
     }
 
-    /// Emits to this gateway's sockets in the ticket: agents only, or everybody, but not to the rooms `but`.
-    async fn to<T: Serialize>(
-        &mut self,
-        agents_only: bool,
-        but: Option<Vec<String>>,
-        event: &'static str,
-        payload: &T,
-    ) {
-        let mut rooms = vec![side_room(self.ticket, UserType::Agent)];
-        if !agents_only {
-            rooms.push(side_room(self.ticket, UserType::User));
-        }
-        // Written once: for the count, and for everybody.
-        let Ok(payload) = to_raw_value(payload) else {
+    /// Emits to this gateway's sockets in the ticket.
+    async fn to<T: Serialize>(&mut self, whom: Whom<'_>, event: &'static str, payload: &T) {
+        let Ok(packet) = Packet::event(event, payload) else {
             // Maps with keys that are no text can't be written. There are none.
             return;
         };
-        self.count(agents_only, but.is_some(), payload.get().len());
-        // Closed: the process stops, and everybody is gone.
-        let Some(io) = self.shared.io.of("/") else {
-            return;
-        };
-        let to = io.within(rooms).local();
-        let to = if let Some(but) = but {
-            to.except(but)
-        } else {
-            to
-        };
-        if let Err(error) = to.emit(event, &payload).await {
-            // The error holds an item for every socket that it failed for: never log it whole.
-            let sockets = match &error {
-                socketioxide::BroadcastError::Socket(errors) => errors.len(),
-                _ => 0,
-            };
-            self.shared.metrics.undelivered.inc_by(sockets as u64);
-            tracing::warn!(ticket.id = %self.ticket, event, sockets, "event not delivered to every socket");
-            // Their copies have a hole now: they must come back and resume.
-            self.lines().for_each(|(_, line)| line.end_if_full());
+        let mut undelivered = 0;
+        for member in self.members.values() {
+            if whom.has(member.person())
+                && member.listens()
+                && packet.send(&member.outlet, &member.line).is_err()
+            {
+                undelivered += 1;
+                // Its copy has a hole now: it must come back and resume.
+                member.line.end("its queue is full");
+            }
+        }
+        if undelivered > 0 {
+            self.shared.metrics.undelivered.inc_by(undelivered);
+            tracing::warn!(ticket.id = %self.ticket, event, sockets = undelivered, "event not delivered to every socket");
         }
         self.in_row += 1 + self.members.len();
         if self.in_row >= IN_ROW {
@@ -223,22 +213,6 @@ impl Room {
             self.in_row = 0;
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Counts a packet for everybody who gets it. Its bytes only where it is known who does: what is counted and not
-    /// sent would be waited for.
-    fn count(&self, agents_only: bool, but_some: bool, bytes: usize) {
-        let bytes = if but_some { 0 } else { bytes };
-        for (member, line) in self.lines() {
-            if !agents_only || member.lease.person.user_type == UserType::Agent {
-                line.put(bytes);
-            }
-        }
-    }
-
-    fn lines(&self) -> impl Iterator<Item = (&Member, &Line)> {
-        let members = self.members.values();
-        members.filter_map(|member| Some((&**member, member.line.as_deref()?)))
     }
 }
 

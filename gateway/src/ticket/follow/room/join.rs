@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use engineioxide::Outlet;
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
-    domain::{Message, Person},
+    domain::Message,
     event::{ErrorCode, Joined},
+    id::Id,
 };
 use tokio::time::Instant;
 
-use super::{JoinRequest, LINGER, Member, Room, emit};
+use super::{JoinRequest, LINGER, Member, Room, Seat};
 use crate::{
     adapter::Adapter,
     error::Error,
     presence::Lease,
+    queue,
     socket::Connection,
     ticket::{
         page::visible_to,
@@ -31,12 +34,12 @@ impl Room {
     pub(super) async fn join(&mut self, request: JoinRequest) {
         let JoinRequest {
             socket,
-            person,
+            seat,
             since,
             reply,
             done,
         } = request;
-        let joined = self.enter(&socket, person, since).await;
+        let joined = self.enter(&socket, seat, since).await;
         let outcome = match joined {
             Ok(Some(joined)) => reply.send(Ok(joined)),
             // It went while it was let in: there is nobody to answer.
@@ -52,54 +55,52 @@ impl Room {
     async fn enter(
         &mut self,
         socket: &SocketRef<Adapter>,
-        person: Person,
+        seat: Arc<Seat>,
         since: Option<(u64, Option<String>)>,
     ) -> Result<Option<Joined>, Error> {
-        let which = visible_to(person.user_type);
-        let sid = socket.id.to_string();
+        let which = visible_to(seat.person.user_type);
         let lease = Lease {
-            socket: sid.clone(),
-            person,
+            socket: socket.id.as_str(),
+            person: &seat.person,
         };
-        if let Some(before) = self.members.get(&sid)
-            && before.lease != lease
+        if let Some(before) = self.members.get(&socket.id)
+            && before.lease() != lease
         {
             // The same socket comes as somebody else.
-            let before = before.lease.clone();
-            self.shared.presence.leave(self.ticket, &before).await?;
-            socket.leave(emit::rooms_of(self.ticket, &before.person));
-            self.members.remove(&sid);
+            let leaves = self.shared.presence.leave(self.ticket, before.lease());
+            leaves.await?;
+            self.members.remove(&socket.id);
         }
-        // Before presence: a ticket that does not exist has nobody in it.
-        let view = self
+        let newest = Part::newest(LATEST, which);
+        let (view, participants) = self
             .shared
             .tickets
-            .read(self.ticket, Part::newest(LATEST, which))
+            .enter(self.ticket, newest, lease)
             .await?;
-        let (messages, recovered) = self.messages_for(&view, since, which).await?;
-        let participants = self.present(&lease).await?;
+        let (messages, recovered) = match self.messages_for(&view, since, which).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                if !self.members.contains_key(&socket.id) {
+                    // Nobody would renew it. Where Redis is the reason it runs out.
+                    let _ = self.shared.presence.leave(self.ticket, lease).await;
+                }
+                return Err(error);
+            }
+        };
         // What came since the last entry that was emitted is part of the answer; the others get it now.
         self.catch_up_to(&view).await;
         if !socket.connected() {
             self.shared
                 .presence
-                .disconnected(self.ticket, &lease)
+                .disconnected(self.ticket, lease)
                 .await?;
             return Ok(None);
         }
-        socket.join(emit::rooms_of(self.ticket, &lease.person));
-        let side = lease.person.user_type;
-        self.members.insert(
-            sid,
-            Box::new(Member {
-                socket: socket.clone(),
-                lease,
-                line: socket
-                    .extensions
-                    .get::<Arc<Connection>>()
-                    .map(|connection| Arc::clone(connection.line())),
-            }),
-        );
+        let side = seat.person.user_type;
+        let Some(member) = member(self.ticket, socket, seat) else {
+            return Err(Error::Internal("a socket without its connection".into()));
+        };
+        self.members.insert(socket.id, Box::new(member));
         let ticket = view.ticket(self.ticket, side);
         Ok(Some(Joined {
             seq: ticket.seq,
@@ -138,12 +139,17 @@ impl Room {
             false,
         ))
     }
+}
 
-    /// Takes a lease. While Redis refuses writes people may still read: they just aren't seen.
-    async fn present(&self, lease: &Lease) -> Result<Vec<Person>, Error> {
-        match self.shared.presence.join(self.ticket, lease).await {
-            Err(Error::Overloaded(_)) => Ok(vec![lease.person.clone()]),
-            people => people,
-        }
+fn member(ticket: Id, socket: &SocketRef<Adapter>, seat: Arc<Seat>) -> Option<Member> {
+    let connection = socket.extensions.get::<Arc<Connection>>()?;
+    if connection.in_queue() {
+        socket.join(queue::inside(ticket));
     }
+    Some(Member {
+        outlet: socket.req_parts().extensions.get::<Outlet>()?.clone(),
+        line: Arc::clone(connection.line()),
+        socket: socket.clone(),
+        seat,
+    })
 }

@@ -33,7 +33,7 @@ use crate::{
     engine::EngineIo,
     errors::Error,
     handler::EngineIoHandler,
-    queue::{self, Written},
+    queue::{self, Outgoing, Written},
     transport::make_open_packet,
 };
 
@@ -80,17 +80,25 @@ impl<S> queue::Sink for WsConn<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    fn try_write(&self, packets: PacketBuf) -> Written {
+    fn try_write(&self, outgoing: Outgoing<'_>) -> Written {
         // The reader may be at it.
         let Ok(mut ws) = self.ws.try_lock() else {
-            return Written::Busy(packets);
+            return Written::Busy(outgoing.into_packets());
         };
         // What the task that emits has done before says nothing about this connection.
-        let mut packets = Some(packets);
+        let mut outgoing = Some(outgoing);
         let write = tokio::task::unconstrained(poll_fn(|cx| {
-            let packets = packets.take().into_iter().flatten();
-            for message in packets.filter_map(|packet| to_message(self.protocol, packet)) {
-                ws.start_send_unpin(message)?;
+            match outgoing.take() {
+                Some(Outgoing::Text(text)) => {
+                    ws.start_send_unpin(Message::Text(text.packet()))?;
+                }
+                Some(Outgoing::Packets(packets)) => {
+                    let messages = packets.into_iter();
+                    for message in messages.filter_map(|packet| to_message(self.protocol, packet)) {
+                        ws.start_send_unpin(message)?;
+                    }
+                }
+                None => (),
             }
             ws.poll_flush_unpin(cx)
         }));
@@ -616,6 +624,8 @@ mod tests {
     use http::Request;
     use tokio::{io::DuplexStream, sync::mpsc::error::TrySendError};
 
+    use crate::{Outlet, SharedText};
+
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(1);
@@ -720,7 +730,7 @@ mod tests {
             .unwrap();
     }
 
-    fn text(msg: Option<Result<Message, tungstenite::Error>>) -> String {
+    fn text_of(msg: Option<Result<Message, tungstenite::Error>>) -> String {
         msg.unwrap().unwrap().into_text().unwrap().to_string()
     }
 
@@ -742,8 +752,29 @@ mod tests {
             socket.emit(Str::from(message)).unwrap();
             // The writer had no chance to run.
             let received = client.next().now_or_never().expect("is written");
-            assert_eq!(text(received), format!("4{message}"));
+            assert_eq!(text_of(received), format!("4{message}"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_shared_text_takes_its_place_written_or_queued() {
+        let (socket, mut client) = idle_writer().await;
+        let outlet = socket.req_parts.extensions.get::<Outlet>().unwrap();
+        assert!(SharedText::new("\u{e4}".into()).is_none());
+        let text = SharedText::new("4shared \u{e4}".into()).unwrap();
+        outlet.send(&text).unwrap();
+        let received = client.next().now_or_never().expect("is written");
+        assert_eq!(text_of(received), "4shared \u{e4}");
+
+        // More than the connection takes at once: what follows is queued.
+        socket.emit(Str::from("x".repeat(2_000))).unwrap();
+        outlet.send(&text).unwrap();
+        socket.emit(Str::from("last")).unwrap();
+        assert_eq!(text_of(client.next().await).len(), 2_001);
+        assert_eq!(text_of(client.next().await), "4shared \u{e4}");
+        assert_eq!(text_of(client.next().await), "4last");
+        socket.queue.close();
+        assert_eq!(outlet.send(&text), Err(TrySendError::Closed(())));
     }
 
     #[tokio::test]
@@ -765,13 +796,13 @@ mod tests {
         }
         assert!(sent >= EngineIoConfig::default().max_buffer_size);
         for i in 0..sent {
-            assert_eq!(text(client.next().await), format!("4{i} {filler}"));
+            assert_eq!(text_of(client.next().await), format!("4{i} {filler}"));
         }
         assert!(client.next().now_or_never().is_none());
         // Idle again.
         tokio::task::yield_now().await;
         socket.emit(Str::from("last")).unwrap();
-        assert_eq!(text(client.next().now_or_never().unwrap()), "4last");
+        assert_eq!(text_of(client.next().now_or_never().unwrap()), "4last");
     }
 
     #[tokio::test]
@@ -781,9 +812,9 @@ mod tests {
         socket.emit(Str::from("b")).unwrap();
         socket.close(DisconnectReason::ClosingServer);
         socket.cancellation_token.cancel();
-        assert_eq!(text(client.next().await).len(), 2_001);
-        assert_eq!(text(client.next().await), "4b");
-        assert_eq!(text(client.next().await), "1");
+        assert_eq!(text_of(client.next().await).len(), 2_001);
+        assert_eq!(text_of(client.next().await), "4b");
+        assert_eq!(text_of(client.next().await), "1");
         assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
     }
 }
