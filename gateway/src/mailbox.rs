@@ -115,6 +115,11 @@ impl<T> Receiver<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
+    /// The next item, where one waits.
+    pub fn try_recv(&mut self) -> Option<T> {
+        self.0.state().items.pop_front()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.0.state().items.is_empty()
@@ -180,9 +185,11 @@ mod tests {
         assert_eq!(sender.try_send(3), Err(Unsent::Full(3)));
         sender.send_beyond(4).unwrap();
         assert_eq!(sender.try_send(5), Err(Unsent::Full(5)));
-        for wanted in [1, 2, 4] {
+        for wanted in [1, 2] {
             assert_eq!(receiver.recv().await, wanted);
         }
+        assert_eq!(receiver.try_recv(), Some(4));
+        assert_eq!(receiver.try_recv(), None);
         assert_eq!(receiver.recv().now_or_never(), None);
         assert!(receiver.is_empty());
         assert_eq!(receiver.0.state().items.capacity(), 0);

@@ -1,6 +1,6 @@
 //! Packets of the Socket.IO protocol, written once for all who get them.
 //!
-//! The library would write each again for every socket. What it writes is what
+//! The library would write each again for every socket. What stands here is what
 //! <https://socket.io/docs/v4/socket-io-protocol/> says of events and acknowledgements in the namespace `/`, within a
 //! message of <https://socket.io/docs/v4/engine-io-protocol/>.
 
@@ -12,60 +12,49 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::admission::Line;
 
-/// A packet, ready to be sent. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Packet {
-    text: SharedText,
-    bytes: usize,
-}
-
-/// There was no room for a packet: the client does not read.
+/// There was no room for packets: the client does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-impl Packet {
-    /// An event with one argument.
-    ///
-    /// # Errors
-    /// The argument can't be written as JSON.
-    pub fn event<T: Serialize>(name: &str, argument: &T) -> Result<Self, serde_json::Error> {
-        Self::write(argument, |text| write!(text, "42[\"{name}\","))
-    }
+/// An event with one argument.
+///
+/// # Errors
+/// The argument can't be written as JSON.
+pub fn event<T: Serialize>(name: &str, argument: &T) -> Result<SharedText, serde_json::Error> {
+    written(argument, |text| write!(text, "42[\"{name}\","))
+}
 
-    /// The answer to the event with this id.
-    ///
-    /// # Errors
-    /// The answer can't be written as JSON.
-    pub fn ack<T: Serialize>(id: i64, answer: &T) -> Result<Self, serde_json::Error> {
-        Self::write(answer, |text| write!(text, "43{id}["))
-    }
+/// The answer to the event with this id.
+///
+/// # Errors
+/// The answer can't be written as JSON.
+pub fn ack<T: Serialize>(id: i64, answer: &T) -> Result<SharedText, serde_json::Error> {
+    written(answer, |text| write!(text, "43{id}["))
+}
 
-    fn write<T: Serialize>(
-        argument: &T,
-        begin: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
-    ) -> Result<Self, serde_json::Error> {
-        let mut text = Vec::with_capacity(512);
-        begin(&mut text).map_err(serde_json::Error::io)?;
-        serde_json::to_writer(&mut text, argument)?;
-        text.push(b']');
-        let bytes = text.len();
-        String::from_utf8(text)
-            .ok()
-            .and_then(SharedText::new)
-            .map(|text| Self { text, bytes })
-            .ok_or_else(|| serde::ser::Error::custom("JSON is UTF-8"))
-    }
+fn written<T: Serialize>(
+    argument: &T,
+    begin: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) -> Result<SharedText, serde_json::Error> {
+    let mut text = Vec::with_capacity(512);
+    begin(&mut text).map_err(serde_json::Error::io)?;
+    serde_json::to_writer(&mut text, argument)?;
+    text.push(b']');
+    String::from_utf8(text)
+        .ok()
+        .and_then(SharedText::new)
+        .ok_or_else(|| serde::ser::Error::custom("JSON is UTF-8"))
+}
 
-    /// Sends it, in the order of all that this client is sent. Nothing happens where the client is gone.
-    ///
-    /// # Errors
-    /// [`Full`].
-    pub fn send(&self, outlet: &Outlet, line: &Line) -> Result<(), Full> {
-        line.put(self.bytes);
-        match outlet.send(&self.text) {
-            Err(TrySendError::Full(())) => Err(Full),
-            Ok(()) | Err(TrySendError::Closed(())) => Ok(()),
-        }
+/// Sends packets, in the order of all that this client is sent. Nothing happens where the client is gone.
+///
+/// # Errors
+/// [`Full`]: none of them is sent.
+pub fn send(packets: &[SharedText], outlet: &Outlet, line: &Line) -> Result<(), Full> {
+    line.put(packets.iter().map(SharedText::len).sum());
+    match outlet.send(packets) {
+        Err(TrySendError::Full(())) => Err(Full),
+        Ok(()) | Err(TrySendError::Closed(())) => Ok(()),
     }
 }
 
@@ -73,23 +62,20 @@ impl Packet {
 mod tests {
     use super::*;
 
-    fn text(packet: Result<Packet, serde_json::Error>) -> String {
-        let packet = packet.unwrap();
-        let text = packet.text.to_string();
-        assert_eq!(text.len(), packet.bytes);
-        text
+    fn text(packet: Result<SharedText, serde_json::Error>) -> String {
+        packet.unwrap().to_string()
     }
 
     #[test]
     fn packets_are_what_the_protocol_says() {
-        let event = Packet::event("said", &serde_json::json!({ "text": "\"مرحبا\"" }));
-        assert_eq!(text(event), r#"42["said",{"text":"\"مرحبا\""}]"#);
-        assert_eq!(text(Packet::ack(17, &[1, 2])), "4317[[1,2]]");
+        let said = event("said", &serde_json::json!({ "text": "\"مرحبا\"" }));
+        assert_eq!(text(said), r#"42["said",{"text":"\"مرحبا\""}]"#);
+        assert_eq!(text(ack(17, &[1, 2])), "4317[[1,2]]");
     }
 
     #[test]
     fn what_is_no_json_is_refused() {
         let map = std::collections::HashMap::from([([1], 2)]);
-        assert!(Packet::event("said", &map).is_err());
+        assert!(event("said", &map).is_err());
     }
 }

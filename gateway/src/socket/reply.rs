@@ -2,13 +2,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use engineioxide::Outlet;
+use engineioxide::{Outlet, SharedText};
 use serde::Serialize;
 use socketioxide::socket::Socket;
 use ticket_shared::event::{Ack, ErrorCode, Exception, client, server};
 
 use super::Connection;
-use crate::{adapter::Adapter, admission::Line, error::Error, packet::Packet};
+use crate::{adapter::Adapter, admission::Line, error::Error, packet};
 
 /// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
 /// something failed.
@@ -75,11 +75,8 @@ impl Reply {
                 event: self.event.into_owned(),
                 error: body,
             };
-            put(
-                &self.socket,
-                Packet::event(server::EXCEPTION, &exception),
-                line,
-            )
+            let packet = packet::event(server::EXCEPTION, &exception);
+            put(&self.socket, packet, line)
         };
         (sent, code)
     }
@@ -87,20 +84,20 @@ impl Reply {
     /// Whether there was room for it.
     fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
         self.ack_id
-            .is_none_or(|id| put(&self.socket, Packet::ack(id, answer), line))
+            .is_none_or(|id| put(&self.socket, packet::ack(id, answer), line))
     }
 }
 
 /// Sends a packet. Whether there was room for it, or the client is gone anyway.
 fn put(
     socket: &Socket<Adapter>,
-    packet: Result<Packet, serde_json::Error>,
+    packet: Result<SharedText, serde_json::Error>,
     line: Option<&Line>,
 ) -> bool {
     // Maps with keys that are no text can't be written. There are none.
     match (packet, socket.req_parts().extensions.get::<Outlet>(), line) {
         (Ok(packet), Some(outlet), Some(line)) if socket.connected() => {
-            packet.send(outlet, line).is_ok()
+            packet::send(&[packet], outlet, line).is_ok()
         }
         _ => true,
     }

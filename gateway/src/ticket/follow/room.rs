@@ -28,8 +28,12 @@ use tokio::{
 mod catch_up;
 mod emit;
 mod join;
+mod outbox;
 
 pub use emit::{TYPING, changed};
+
+use emit::TOGETHER;
+use outbox::Outbox;
 
 use super::{Command, Follower, Shared};
 use crate::{
@@ -111,7 +115,11 @@ pub(super) struct Room {
     sweep_at: Option<Instant>,
     /// When to stop following.
     end_at: Option<Instant>,
-    /// Packets for sockets since the runtime had a turn.
+    /// What the members are to be told.
+    outbox: Outbox,
+    /// When the members are told something again at the earliest.
+    next_round: Option<Instant>,
+    /// Writes to sockets since the runtime had a turn.
     in_row: usize,
 }
 
@@ -161,6 +169,8 @@ impl Room {
             next_beat: Instant::now() + Duration::from_millis(spread),
             sweep_at: None,
             end_at: Some(Instant::now() + LINGER),
+            outbox: Outbox::default(),
+            next_round: None,
             in_row: 0,
         }
     }
@@ -189,11 +199,20 @@ impl Room {
             if timer.deadline() != next {
                 timer.as_mut().reset(next);
             }
+            if let Some(round) = self.next_round.take() {
+                // What comes meanwhile waits in the queue.
+                timer.as_mut().reset(round);
+                tokio::select! {
+                    () = &mut stopping => break,
+                    () = &mut timer => continue,
+                }
+            }
             let command = tokio::select! {
                 () = &mut stopping => break,
                 command = commands.recv() => command,
                 () = &mut timer => {
                     Box::pin(self.timers()).await;
+                    self.flush().await;
                     if self.end_at.is_some_and(|end| end <= Instant::now()) && follower.end(self.ticket, &commands) {
                         break;
                     }
@@ -201,9 +220,17 @@ impl Room {
                 }
             };
             self.obey(command).await;
+            // What has come meanwhile goes with it.
+            for _ in 1..TOGETHER {
+                let Some(command) = commands.try_recv() else {
+                    break;
+                };
+                self.obey(command).await;
+            }
             if self.missed.swap(false, Ordering::AcqRel) {
                 Box::pin(self.catch_up()).await;
             }
+            self.flush().await;
         }
         self.shared.metrics.followed.dec();
     }
@@ -312,6 +339,8 @@ impl Room {
             on_purpose,
             reply,
         } = request;
+        // It is still told what happened before.
+        self.flush().await;
         if let Some(member) = self.members.remove(&socket.id) {
             let left = if on_purpose {
                 socket.leave(queue::inside(self.ticket));

@@ -42,6 +42,12 @@ impl SharedText {
         })
     }
 
+    /// How many bytes of it go over a websocket.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.packet.len()
+    }
+
     /// What goes over a websocket.
     pub(crate) fn packet(&self) -> Utf8Bytes {
         self.packet.clone()
@@ -64,10 +70,11 @@ impl Outlet {
         Self(queue)
     }
 
-    /// Sends a message, in the order of all that is sent to this client.
+    /// Sends messages, in the order of all that is sent to this client. Over an idle websocket they go in one write.
     ///
-    /// If the buffer is full or the socket is disconnected, an error is returned.
-    pub fn send(&self, text: &SharedText) -> Result<(), TrySendError<()>> {
-        self.0.try_send_text(text)
+    /// If the buffer has not room for all of them or the socket is disconnected, nothing is sent and an error is
+    /// returned.
+    pub fn send(&self, texts: &[SharedText]) -> Result<(), TrySendError<()>> {
+        self.0.try_send_texts(texts)
     }
 }

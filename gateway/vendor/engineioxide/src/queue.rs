@@ -29,16 +29,34 @@ use crate::outlet::SharedText;
 pub(crate) enum Outgoing<'a> {
     /// Packets for this receiver.
     Packets(PacketBuf),
-    /// One packet, which others get, too.
-    Text(&'a SharedText),
+    /// What others get, too, each with a slot of its own.
+    Texts(&'a [SharedText]),
 }
 
 impl Outgoing<'_> {
-    /// As it can be queued.
-    pub(crate) fn into_packets(self) -> PacketBuf {
+    fn slots(&self) -> usize {
         match self {
-            Self::Packets(packets) => packets,
-            Self::Text(text) => text.packets(),
+            Self::Packets(_) => 1,
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// As it can be queued.
+    fn queue(self, mut put: impl FnMut(PacketBuf)) {
+        match self {
+            Self::Packets(packets) => put(packets),
+            Self::Texts(texts) => texts.iter().map(SharedText::packets).for_each(put),
+        }
+    }
+
+    /// The same, before all that is queued.
+    fn queue_first(self, queue: &mut VecDeque<PacketBuf>) {
+        match self {
+            Self::Packets(packets) => queue.push_front(packets),
+            Self::Texts(texts) => {
+                let packets = texts.iter().rev().map(SharedText::packets);
+                packets.for_each(|packets| queue.push_front(packets));
+            }
         }
     }
 }
@@ -46,18 +64,17 @@ impl Outgoing<'_> {
 /// Where a sender may write to itself.
 pub(crate) trait Sink: Send + Sync {
     /// Writes as much as is possible without waiting.
-    fn try_write(&self, outgoing: Outgoing<'_>) -> Written;
+    fn try_write<'a>(&self, outgoing: Outgoing<'a>) -> Written<'a>;
 }
 
 /// What became of packets that a sender has given to a [`Sink`].
-#[derive(Debug)]
-pub(crate) enum Written {
+pub(crate) enum Written<'a> {
     /// They are written.
     All,
     /// The sink has taken them, but the receiver has to flush it.
     Buffered,
     /// Somebody else uses the sink: it has not taken them.
-    Busy(PacketBuf),
+    Busy(Outgoing<'a>),
 }
 
 /// Who may write to the [`Sink`].
@@ -143,25 +160,25 @@ impl PacketQueue {
 
     /// Takes a slot for packets that are sent later.
     pub(crate) fn try_reserve(&self) -> Result<Slot<'_>, TrySendError<()>> {
-        self.reserve().map(|_| Slot { queue: self })
+        self.reserve(1).map(|_| Slot { queue: self })
     }
 
-    fn reserve(&self) -> Result<MutexGuard<'_, State>, TrySendError<()>> {
+    fn reserve(&self, slots: usize) -> Result<MutexGuard<'_, State>, TrySendError<()>> {
         let mut state = self.state();
         if state.closed {
             Err(TrySendError::Closed(()))
-        } else if state.packets.len() + state.reserved >= self.capacity {
+        } else if state.packets.len() + state.reserved + slots > self.capacity {
             Err(TrySendError::Full(()))
         } else {
-            state.reserved += 1;
+            state.reserved += slots;
             Ok(state)
         }
     }
 
-    /// Sends a packet that others get, too, if there is a free slot.
-    pub(crate) fn try_send_text(&self, text: &SharedText) -> Result<(), TrySendError<()>> {
-        let state = self.reserve()?;
-        self.put(state, Outgoing::Text(text));
+    /// Sends what others get, too, if there are free slots for all of it.
+    pub(crate) fn try_send_texts(&self, texts: &[SharedText]) -> Result<(), TrySendError<()>> {
+        let state = self.reserve(texts.len())?;
+        self.put(state, Outgoing::Texts(texts));
         Ok(())
     }
 
@@ -284,15 +301,16 @@ impl PacketQueue {
         Attached { queue: self }
     }
 
-    /// Gives packets to the sink or into the queue. Their slot is reserved, and no longer in the end.
+    /// Gives packets to the sink or into the queue. Their slots are reserved, and no longer in the end.
     fn put<'a>(&'a self, mut state: MutexGuard<'a, State>, outgoing: Outgoing<'_>) {
+        let slots = outgoing.slots();
         let sink = match state.turn {
             Turn::NextSender => state.sink.take(),
             _ => None,
         };
         let Some(sink) = sink else {
-            state.reserved -= 1;
-            state.packets.push_back(outgoing.into_packets());
+            state.reserved -= slots;
+            outgoing.queue(|packets| state.packets.push_back(packets));
             return wake(state);
         };
 
@@ -302,14 +320,14 @@ impl PacketQueue {
 
         let mut state = self.state();
         let was_full = state.packets.len() + state.reserved >= self.capacity;
-        state.reserved -= 1;
+        state.reserved -= slots;
         let awaited = state.turn == Turn::SenderAwaited;
         state.turn = Turn::Receiver;
         match written {
             Written::All => (),
             Written::Buffered => state.buffered = true,
             // Before all that came meanwhile.
-            Written::Busy(packets) => state.packets.push_front(packets),
+            Written::Busy(outgoing) => outgoing.queue_first(&mut state.packets),
         }
         let mut detached = None;
         if state.attached {
@@ -536,16 +554,13 @@ mod tests {
     }
 
     impl Sink for Recorder {
-        fn try_write(&self, outgoing: Outgoing<'_>) -> Written {
-            let packets = outgoing.into_packets();
+        fn try_write<'a>(&self, outgoing: Outgoing<'a>) -> Written<'a> {
             let call = self.calls.fetch_add(1, Ordering::Relaxed);
             if call % 5 == 3 {
-                return Written::Busy(packets);
+                return Written::Busy(outgoing);
             }
-            self.log
-                .try_lock()
-                .expect("one writes at a time")
-                .extend(packets);
+            let mut log = self.log.try_lock().expect("one writes at a time");
+            outgoing.queue(|packets| log.extend(packets));
             if call % 7 == 6 {
                 Written::Buffered
             } else {
@@ -578,14 +593,20 @@ mod tests {
         let senders = (0..SENDERS).map(|sender| {
             let queue = queue.clone();
             tokio::task::spawn_blocking(move || {
-                for i in 0..PACKETS {
-                    let text = SharedText::new(format!("4{sender} {i}")).unwrap();
-                    // The first one sends for everybody, the others for this receiver.
-                    while match sender {
-                        0 => queue.try_send_text(&text).is_err(),
-                        _ => queue.try_send(text.packets()).is_err(),
-                    } {
-                        std::thread::yield_now();
+                let text = |i| SharedText::new(format!("4{sender} {i}")).unwrap();
+                for i in (0..PACKETS).step_by(2) {
+                    let texts = [text(i), text(i + 1)];
+                    // The first one sends two for everybody, the others one by one for this receiver.
+                    if sender == 0 {
+                        while queue.try_send_texts(&texts).is_err() {
+                            std::thread::yield_now();
+                        }
+                        continue;
+                    }
+                    for text in texts {
+                        while queue.try_send(text.packets()).is_err() {
+                            std::thread::yield_now();
+                        }
                     }
                 }
             })

@@ -634,7 +634,7 @@ where
             upgrading: AtomicBool::new(false),
 
             internal_rx: Mutex::default(),
-            queue: PacketQueue::new(buffer_size),
+            queue: Arc::new(PacketQueue::new(buffer_size)),
             heartbeat: Notify::new(),
             cancellation_token: CancellationToken::new(),
             close_fn,

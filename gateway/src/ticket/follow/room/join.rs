@@ -69,6 +69,7 @@ impl Room {
             // The same socket comes as somebody else.
             let leaves = self.shared.presence.leave(self.ticket, before.lease());
             leaves.await?;
+            self.flush().await;
             self.members.remove(&socket.id);
         }
         let newest = Part::newest(LATEST, which);
@@ -89,6 +90,7 @@ impl Room {
         };
         // What came since the last entry that was emitted is part of the answer; the others get it now.
         self.catch_up_to(&view).await;
+        self.flush().await;
         if !socket.connected() {
             self.shared
                 .presence

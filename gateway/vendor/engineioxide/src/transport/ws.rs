@@ -80,17 +80,19 @@ impl<S> queue::Sink for WsConn<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    fn try_write(&self, outgoing: Outgoing<'_>) -> Written {
+    fn try_write<'a>(&self, outgoing: Outgoing<'a>) -> Written<'a> {
         // The reader may be at it.
         let Ok(mut ws) = self.ws.try_lock() else {
-            return Written::Busy(outgoing.into_packets());
+            return Written::Busy(outgoing);
         };
         // What the task that emits has done before says nothing about this connection.
         let mut outgoing = Some(outgoing);
         let write = tokio::task::unconstrained(poll_fn(|cx| {
             match outgoing.take() {
-                Some(Outgoing::Text(text)) => {
-                    ws.start_send_unpin(Message::Text(text.packet()))?;
+                Some(Outgoing::Texts(texts)) => {
+                    for text in texts {
+                        ws.start_send_unpin(Message::Text(text.packet()))?;
+                    }
                 }
                 Some(Outgoing::Packets(packets)) => {
                     let messages = packets.into_iter();
@@ -761,20 +763,24 @@ mod tests {
         let (socket, mut client) = idle_writer().await;
         let outlet = socket.req_parts.extensions.get::<Outlet>().unwrap();
         assert!(SharedText::new("\u{e4}".into()).is_none());
-        let text = SharedText::new("4shared \u{e4}".into()).unwrap();
-        outlet.send(&text).unwrap();
-        let received = client.next().now_or_never().expect("is written");
-        assert_eq!(text_of(received), "4shared \u{e4}");
+        let text = |text: &str| SharedText::new(text.into()).unwrap();
+        let texts = [text("4shared \u{e4}"), text("4 too")];
+        outlet.send(&texts).unwrap();
+        for text in ["4shared \u{e4}", "4 too"] {
+            let received = client.next().now_or_never().expect("is written");
+            assert_eq!(text_of(received), text);
+        }
 
         // More than the connection takes at once: what follows is queued.
         socket.emit(Str::from("x".repeat(2_000))).unwrap();
-        outlet.send(&text).unwrap();
+        outlet.send(&texts).unwrap();
         socket.emit(Str::from("last")).unwrap();
         assert_eq!(text_of(client.next().await).len(), 2_001);
-        assert_eq!(text_of(client.next().await), "4shared \u{e4}");
-        assert_eq!(text_of(client.next().await), "4last");
+        for text in ["4shared \u{e4}", "4 too", "4last"] {
+            assert_eq!(text_of(client.next().await), text);
+        }
         socket.queue.close();
-        assert_eq!(outlet.send(&text), Err(TrySendError::Closed(())));
+        assert_eq!(outlet.send(&texts), Err(TrySendError::Closed(())));
     }
 
     #[tokio::test]
