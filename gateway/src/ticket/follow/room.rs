@@ -302,11 +302,11 @@ impl Room {
         }
         if beat {
             self.next_beat = now + BEAT;
-            // Sockets whose end nobody told us of.
+            // Sockets whose end nobody told us of, or that had to leave while the queue was full.
             let gone: Vec<_> = self
                 .members
                 .values()
-                .filter(|m| !m.socket.connected())
+                .filter(|m| !m.listens())
                 .map(|m| m.socket.clone())
                 .collect();
             for socket in gone {
