@@ -295,6 +295,7 @@ impl Room {
     async fn timers(&mut self) {
         let now = Instant::now();
         self.end_typing(|until| until <= now).await;
+        self.flush().await;
         let sweep = self.sweep_at.is_some_and(|at| at <= now);
         let beat = self.next_beat <= now;
         if sweep {

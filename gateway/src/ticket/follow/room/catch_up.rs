@@ -47,6 +47,7 @@ impl Room {
 
     /// Emits what the log has beyond what the members have seen.
     pub(super) async fn catch_up(&mut self) {
+        self.flush().await;
         let Some(seen) = &self.seen else { return };
         match self.shared.tickets.peek(self.ticket, Part::NONE).await {
             Ok(Some(view)) => self.catch_up_to(&view).await,
@@ -118,6 +119,7 @@ impl Room {
             for entry in entries {
                 self.emit(entry).await;
             }
+            self.flush().await;
         }
     }
 

@@ -177,7 +177,8 @@ impl Room {
         }
     }
 
-    /// Gives the members what they are to be told. Whoever comes in or goes must not get what was before or comes after.
+    /// Gives the members what they are to be told. Needed before somebody comes in or goes, and before anything that waits
+    /// for Redis: what has come must not wait with it.
     pub(super) async fn flush(&mut self) {
         if self.outbox.len() == 0 {
             return;

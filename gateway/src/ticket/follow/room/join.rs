@@ -39,6 +39,7 @@ impl Room {
             reply,
             done,
         } = request;
+        self.flush().await;
         let joined = self.enter(&socket, seat, since).await;
         let outcome = match joined {
             Ok(Some(joined)) => reply.send(Ok(joined)),
