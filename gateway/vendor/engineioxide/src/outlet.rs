@@ -2,11 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use engineioxide_core::{Packet, PacketBuf, Str};
 use smallvec::smallvec;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::queue::PacketQueue;
 
@@ -19,8 +18,8 @@ pub struct Outlet(Arc<PacketQueue>);
 /// A message that can be sent to many clients. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SharedText {
-    /// The text with the type of its packet: what goes over a websocket.
-    packet: Utf8Bytes,
+    /// The text as a frame of a websocket.
+    frame: Bytes,
     /// The text.
     message: Str,
 }
@@ -29,28 +28,41 @@ impl SharedText {
     /// A message out of a text that begins with `4`, the type of a packet that holds one.
     ///
     /// Returns [`None`] if it does not.
-    pub fn new(packet: String) -> Option<Self> {
+    pub fn new(packet: &str) -> Option<Self> {
         if !packet.starts_with('4') {
             return None;
         }
-        let packet = Utf8Bytes::from(packet);
-        let message = Bytes::from(packet.clone()).slice(1..);
-        Some(Self {
-            packet,
-            // SAFETY: it was a string, and its first character was one byte long.
-            message: unsafe { Str::from_bytes_unchecked(message) },
-        })
+        // The one frame of a message that is text, without a mask, as a server sends it (RFC 6455, 5.2).
+        let mut frame = BytesMut::with_capacity(packet.len() + 10);
+        frame.put_u8(0x81);
+        match packet.len() {
+            len @ ..126 => frame.put_u8(len as u8),
+            len @ ..0x1_0000 => {
+                frame.put_u8(126);
+                frame.put_u16(len as u16);
+            }
+            len => {
+                frame.put_u8(127);
+                frame.put_u64(len as u64);
+            }
+        }
+        let header = frame.len();
+        frame.put_slice(packet.as_bytes());
+        let frame = frame.freeze();
+        // SAFETY: it is the end of a string, whose first character is one byte long.
+        let message = unsafe { Str::from_bytes_unchecked(frame.slice(header + 1..)) };
+        Some(Self { frame, message })
     }
 
     /// How many bytes of it go over a websocket.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.packet.len()
+        self.frame.len()
     }
 
     /// What goes over a websocket.
-    pub(crate) fn packet(&self) -> Utf8Bytes {
-        self.packet.clone()
+    pub(crate) fn frame(&self) -> &Bytes {
+        &self.frame
     }
 
     /// The message as a packet that can be queued.
@@ -61,7 +73,7 @@ impl SharedText {
 
 impl fmt::Display for SharedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.packet)
+        f.write_str(&self.message)
     }
 }
 
@@ -76,5 +88,34 @@ impl Outlet {
     /// returned.
     pub fn send(&self, texts: &[SharedText]) -> Result<(), TrySendError<()>> {
         self.0.try_send_texts(texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::{
+        Message,
+        protocol::{Role, WebSocket},
+    };
+
+    use super::*;
+
+    #[test]
+    fn frames_are_read_by_a_client() {
+        for len in [1, 2, 125, 126, 127, 0xffff, 0x1_0000, 0x2_0000] {
+            let packet = format!("4{}", "x".repeat(len - 1));
+            let text = SharedText::new(&packet).unwrap();
+            let frame = std::io::Cursor::new(text.frame().to_vec());
+            let mut client = WebSocket::from_raw_socket(frame, Role::Client, None);
+            assert_eq!(client.read().unwrap(), Message::text(packet));
+            assert_eq!(client.get_ref().position(), text.len() as u64);
+        }
+    }
+
+    #[test]
+    fn only_messages_are_shared() {
+        assert!(SharedText::new("2").is_none());
+        assert!(SharedText::new("\u{e4}").is_none());
+        assert_eq!(SharedText::new("4\u{e4}").unwrap().to_string(), "\u{e4}");
     }
 }

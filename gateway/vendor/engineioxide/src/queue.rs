@@ -42,7 +42,7 @@ impl Outgoing<'_> {
     }
 
     /// As it can be queued.
-    fn queue(self, mut put: impl FnMut(PacketBuf)) {
+    pub(crate) fn queue(self, mut put: impl FnMut(PacketBuf)) {
         match self {
             Self::Packets(packets) => put(packets),
             Self::Texts(texts) => texts.iter().map(SharedText::packets).for_each(put),
@@ -593,7 +593,7 @@ mod tests {
         let senders = (0..SENDERS).map(|sender| {
             let queue = queue.clone();
             tokio::task::spawn_blocking(move || {
-                let text = |i| SharedText::new(format!("4{sender} {i}")).unwrap();
+                let text = |i| SharedText::new(&format!("4{sender} {i}")).unwrap();
                 for i in (0..PACKETS).step_by(2) {
                     let texts = [text(i), text(i + 1)];
                     // The first one sends two for everybody, the others one by one for this receiver.

@@ -6,7 +6,10 @@
 
 use std::{
     future::{Future, poll_fn},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -34,32 +37,44 @@ use crate::{
     errors::Error,
     handler::EngineIoHandler,
     queue::{self, Outgoing, Written},
-    transport::make_open_packet,
+    transport::{ahead::Ahead, make_open_packet},
 };
 
 /// A websocket connection that its reader, its writer and those who emit share.
 struct WsConn<S> {
     protocol: ProtocolVersion,
-    ws: Mutex<WebSocketStream<S>>,
+    ws: Mutex<WebSocketStream<Ahead<S>>>,
+    /// The client has sent its close frame: none may follow ours, which answers it.
+    closing: AtomicBool,
 }
 
 impl<S> WsConn<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(protocol: ProtocolVersion, ws: WebSocketStream<S>) -> Arc<Self> {
+    fn new(protocol: ProtocolVersion, ws: WebSocketStream<Ahead<S>>) -> Arc<Self> {
         Arc::new(Self {
             protocol,
             ws: Mutex::new(ws),
+            closing: AtomicBool::new(false),
         })
     }
 
-    fn ws(&self) -> MutexGuard<'_, WebSocketStream<S>> {
+    fn ws(&self) -> MutexGuard<'_, WebSocketStream<Ahead<S>>> {
         self.ws.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn next(&self) -> Option<Result<Message, tungstenite::Error>> {
-        poll_fn(|cx| self.ws().poll_next_unpin(cx)).await
+        poll_fn(|cx| {
+            let mut ws = self.ws();
+            let next = ws.poll_next_unpin(cx);
+            if let Poll::Ready(Some(Ok(Message::Close(_)))) = next {
+                // With the lock, which whoever looks at it has.
+                self.closing.store(true, Ordering::Relaxed);
+            }
+            next
+        })
+        .await
     }
 
     async fn feed(&self, message: Message) -> Result<(), tungstenite::Error> {
@@ -88,27 +103,34 @@ where
         // What the task that emits has done before says nothing about this connection.
         let mut outgoing = Some(outgoing);
         let write = tokio::task::unconstrained(poll_fn(|cx| {
-            match outgoing.take() {
-                Some(Outgoing::Texts(texts)) => {
-                    for text in texts {
-                        ws.start_send_unpin(Message::Text(text.packet()))?;
-                    }
-                }
-                Some(Outgoing::Packets(packets)) => {
-                    let messages = packets.into_iter();
-                    for message in messages.filter_map(|packet| to_message(self.protocol, packet)) {
-                        ws.start_send_unpin(message)?;
-                    }
-                }
-                None => (),
+            let outgoing = outgoing.take().expect("polled once");
+            if let Outgoing::Texts(texts) = outgoing
+                && !self.closing.load(Ordering::Relaxed)
+                && let Poll::Ready(Ok(())) = ws.poll_flush_unpin(cx)
+            {
+                // The websocket has nothing to write, so the frames can go as they are: they are not copied into the
+                // buffer of each connection.
+                return Poll::Ready(ws.get_mut().write(cx, texts));
             }
-            ws.poll_flush_unpin(cx)
+            let mut sent = Ok(());
+            outgoing.queue(|packets| {
+                for message in packets
+                    .into_iter()
+                    .filter_map(|packet| to_message(self.protocol, packet))
+                {
+                    if sent.is_ok() {
+                        sent = ws.start_send_unpin(message);
+                    }
+                }
+            });
+            let flushed = ws.poll_flush_unpin(cx);
+            Poll::Ready(sent.is_ok() && matches!(flushed, Poll::Ready(Ok(()))))
         }));
         tokio::pin!(write);
-        // Where it can't be flushed, the writer does it, and is woken when more can be written; or finds the error.
+        // What can't be flushed is for the writer, who is woken when more can be written; or finds the error.
         match write.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Written::All,
-            Poll::Ready(Err(_)) | Poll::Pending => Written::Buffered,
+            Poll::Ready(true) => Written::All,
+            Poll::Ready(false) | Poll::Pending => Written::Buffered,
         }
     }
 }
@@ -225,7 +247,8 @@ where
         .max_message_size(Some(engine.config.ws_max_message_size))
         .max_frame_size(Some(engine.config.ws_max_frame_size));
 
-    let ws_init = move || WebSocketStream::from_raw_socket(conn, Role::Server, Some(ws_config));
+    let ws_init =
+        move || WebSocketStream::from_raw_socket(Ahead::new(conn), Role::Server, Some(ws_config));
     if let Some(sid) = sid {
         match engine.get_socket(sid) {
             None => return Err(Error::UnknownSessionID(sid)),
@@ -233,7 +256,7 @@ where
             Some(socket) => {
                 let mut ws = ws_init().await;
 
-                let upgrade_fut = upgrade_handshake::<H, S>(&socket, &mut ws);
+                let upgrade_fut = upgrade_handshake::<H, _>(&socket, &mut ws);
                 match tokio::time::timeout(engine.config.upgrade_timeout, upgrade_fut)
                     .with_cancellation_token(&socket.cancellation_token)
                     .await
@@ -626,7 +649,7 @@ mod tests {
     use http::Request;
     use tokio::{io::DuplexStream, sync::mpsc::error::TrySendError};
 
-    use crate::{Outlet, SharedText};
+    use crate::{Outlet, SharedText, queue::Sink};
 
     use super::*;
 
@@ -653,10 +676,13 @@ mod tests {
         ))
     }
 
-    async fn ws_pair() -> (WebSocketStream<DuplexStream>, WebSocketStream<DuplexStream>) {
+    async fn ws_pair() -> (
+        WebSocketStream<Ahead<DuplexStream>>,
+        WebSocketStream<DuplexStream>,
+    ) {
         let (server, client) = tokio::io::duplex(1024);
         (
-            WebSocketStream::from_raw_socket(server, Role::Server, None).await,
+            WebSocketStream::from_raw_socket(Ahead::new(server), Role::Server, None).await,
             WebSocketStream::from_raw_socket(client, Role::Client, None).await,
         )
     }
@@ -762,8 +788,7 @@ mod tests {
     async fn a_shared_text_takes_its_place_written_or_queued() {
         let (socket, mut client) = idle_writer().await;
         let outlet = socket.req_parts.extensions.get::<Outlet>().unwrap();
-        assert!(SharedText::new("\u{e4}".into()).is_none());
-        let text = |text: &str| SharedText::new(text.into()).unwrap();
+        let text = |text: &str| SharedText::new(text).unwrap();
         let texts = [text("4shared \u{e4}"), text("4 too")];
         outlet.send(&texts).unwrap();
         for text in ["4shared \u{e4}", "4 too"] {
@@ -779,8 +804,33 @@ mod tests {
         for text in ["4shared \u{e4}", "4 too", "4last"] {
             assert_eq!(text_of(client.next().await), text);
         }
+
+        // Idle again. These are taken in part; what the websocket writes comes behind them.
+        tokio::task::yield_now().await;
+        let large = format!("4{}", "y".repeat(700));
+        let texts = [text(&large), text(&large), text("4 too")];
+        outlet.send(&texts).unwrap();
+        outlet.send(&texts[2..]).unwrap();
+        socket.emit(Str::from("last")).unwrap();
+        for text in [&large, &large, "4 too", "4 too", "4last"] {
+            assert_eq!(text_of(client.next().await), text);
+        }
         socket.queue.close();
         assert_eq!(outlet.send(&texts), Err(TrySendError::Closed(())));
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_the_answer_to_a_close_frame() {
+        let (server, mut client) = ws_pair().await;
+        let conn = WsConn::new(ProtocolVersion::V4, server);
+        client.send(Message::Close(None)).await.unwrap();
+        assert!(matches!(conn.next().await, Some(Ok(Message::Close(_)))));
+        let texts = [SharedText::new("4late").unwrap()];
+        let written = conn.try_write(Outgoing::Texts(&texts));
+        assert!(matches!(written, Written::Buffered));
+        drop(conn);
+        assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
+        assert!(client.next().await.is_none());
     }
 
     #[tokio::test]
