@@ -52,7 +52,6 @@ if op == 'join' then
 elseif op == 'beat' then
   for i = 4, #ARGV, 3 do
     came(ARGV[i], ARGV[i + 1], ARGV[i + 2])
-    redis.call('ZADD', KEYS[1], 'XX', now + lease_ms, ARGV[i])
   end
 elseif op == 'leave' then
   if redis.call('ZREM', KEYS[1], ARGV[4]) == 1 then went(ARGV[5], 'left') end
@@ -63,9 +62,11 @@ elseif op == 'drop' then
 end
 sweep()
 
--- Should every gateway be gone, the keys go too.
-redis.call('PEXPIRE', KEYS[1], lease_ms * 3)
-redis.call('PEXPIRE', KEYS[2], lease_ms * 3)
+-- Should every gateway be gone, the keys go too. Not put off each time: Redis writes that to its file.
+if math.min(redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2])) < lease_ms * 2 then
+  redis.call('PEXPIRE', KEYS[1], lease_ms * 3)
+  redis.call('PEXPIRE', KEYS[2], lease_ms * 3)
+end
 
 if op == 'beat' then return {redis.call('HGET', KEYS[3], 'seq'), redis.call('HGET', KEYS[4], 'epoch')} end
 
