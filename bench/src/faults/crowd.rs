@@ -40,8 +40,7 @@ fn crowd() -> Size {
 }
 
 /// Writes long messages into the busy tickets in turn, for a while: what a client does not read piles up by it.
-async fn chatter(run: &Run, long: Duration) -> anyhow::Result<()> {
-    let mut socket = Socket::connect(&run.world.gateways[0].address.to_string()).await?;
+async fn chatter(run: &Run, socket: &mut Socket, long: Duration) -> anyhow::Result<()> {
     let content = "x".repeat(6_000);
     let (began, mut pace) = (Instant::now(), interval(Duration::from_millis(8)));
     for id in 0.. {
@@ -54,7 +53,7 @@ async fn chatter(run: &Run, long: Duration) -> anyhow::Result<()> {
             "ticketId": ticket, "senderId": "chatter", "senderType": "agent", "senderName": "Chatter",
             "content": content,
         });
-        ask(&mut socket, id, client::SEND_MESSAGE, &payload).await?;
+        ask(socket, id, client::SEND_MESSAGE, &payload).await?;
     }
     Ok(())
 }
@@ -115,8 +114,10 @@ async fn watched(run: &Run) -> anyhow::Result<Ends> {
 
 pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
     under(&context, "F22", Shape::default(), crowd(), async |run| {
+        // From the beginning: connections that end are counted later, and none may begin then.
+        let mut writer = Socket::connect(&run.world.gateways[0].address.to_string()).await?;
         let from = run.mark();
-        chatter(run, PHASE).await?;
+        chatter(run, &mut writer, PHASE).await?;
         let between = run.mark();
         let before = run.world.gateway_memory();
         let mut stalled = Vec::new();
@@ -138,7 +139,7 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
         // What else ends silent connections takes 20 s.
         let ends = tokio::select! {
             ends = watched(run) => ends?,
-            written = chatter(run, Duration::from_mins(1)) => {
+            written = chatter(run, &mut writer, Duration::from_mins(1)) => {
                 written?;
                 // Not all were cut off, or not all that were are closed.
                 Ends { cut: run.world.cut_off(), late: Duration::MAX, highest: before }
