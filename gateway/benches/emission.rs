@@ -201,20 +201,28 @@ async fn join(address: &str, ticket: Id, number: usize) -> Result<Ws, Lost> {
     let person = json!({
         "ticketId": ticket, "userId": format!("user-{number}"), "userType": "user", "userName": "سارة",
     });
-    ws.send(Message::text(format!("420[\"join_ticket\",{person}]")))
-        .await?;
-    until(&mut ws, "430[{\"ok\":true").await?;
-    Ok(ws)
+    let joins = async {
+        // A gateway that has just begun may not have reached Redis yet.
+        loop {
+            let join = Message::text(format!("420[\"join_ticket\",{person}]"));
+            ws.send(join).await?;
+            if until(&mut ws, "430[").await?.contains("\"ok\":true") {
+                return Ok::<_, Lost>(ws);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, joins).await?
 }
 
 /// Reads until something comes that begins so.
-async fn until(ws: &mut Ws, begins: &str) -> Result<(), Lost> {
+async fn until(ws: &mut Ws, begins: &str) -> Result<String, Lost> {
     while let Some(message) = ws.next().await {
         let message = message?.into_text()?;
         if message.as_str() == "2" {
             ws.send(Message::text("3")).await?;
         } else if message.starts_with(begins) {
-            return Ok(());
+            return Ok(message.to_string());
         }
     }
     Err("the connection ended".into())
