@@ -14,13 +14,15 @@ use ticket_gateway::{
 };
 use ticket_shared::{
     config::Secret,
-    domain::{Priority, Status, UserType},
+    domain::{Status, UserType},
     id::Id,
     lifecycle::Lifecycle,
     redis,
-    stream::{Actor, Base, Head, Keys, NewMessage},
+    stream::{Actor, Keys, NewMessage},
 };
 use tokio::runtime::Runtime;
+
+mod ticket;
 
 /// How many appends are on their way at once: one shows how long it takes, many how many there are room for.
 const FLIGHTS: [usize; 3] = [1, 16, 128];
@@ -62,7 +64,8 @@ impl Bed {
             let store = store.expect("a usable URI");
             let commit = Commit::start(&client, &keys, &life);
             let tickets = Tickets::new(client, keys, store, Watch::default(), commit);
-            let opened = tickets.open(ticket, &base(), &head(), None, false).await;
+            let (base, head) = ticket::parts();
+            let opened = tickets.open(ticket, &base, &head, None, false).await;
             opened.expect("the ticket is opened");
             tickets
         });
@@ -91,28 +94,6 @@ impl Drop for Bed {
                 let _: Result<i64, _> = redis.expire(name, KEPT, None).await;
             }
         });
-    }
-}
-
-fn base() -> Base {
-    Base {
-        description: "It was to come on Monday.".into(),
-        user_id: Some("customer-1".into()),
-        user_name: Some("سارة".into()),
-        created_at: 0,
-        fingerprint: None,
-    }
-}
-
-fn head() -> Head {
-    Head {
-        subject: "The order has not arrived".into(),
-        status: Status::Open,
-        priority: Priority::Normal,
-        tags: r#"["orders"]"#.into(),
-        agent_id: None,
-        agent_name: None,
-        closed_at: None,
     }
 }
 

@@ -17,14 +17,15 @@ use ticket_gateway::{
 };
 use ticket_shared::{
     config::Secret,
-    domain::{Priority, Status},
     id::Id,
     lifecycle::Lifecycle,
     redis,
-    stream::{Base, Head, Keys, Signal},
+    stream::{Keys, Signal},
 };
 use tokio::{net::TcpStream, runtime::Runtime, time::Duration};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+
+mod ticket;
 
 /// How many are in the ticket. A crowd of a hundred would be told in rounds: what is measured then is mostly the wait.
 const MEMBERS: [usize; 3] = [1, 10, 90];
@@ -132,22 +133,7 @@ async fn open(ticket: Id, prefix: &str, life: &Lifecycle) -> Tickets {
     let store = Store::new(&secret("MONGO_URI"), life.clone(), DEADLINE).expect("a usable URI");
     let commit = Commit::start(&client, &keys, life);
     let tickets = Tickets::new(client, keys, store, Watch::default(), commit);
-    let base = Base {
-        description: "It was to come on Monday.".into(),
-        user_id: Some("customer-1".into()),
-        user_name: Some("سارة".into()),
-        created_at: 0,
-        fingerprint: None,
-    };
-    let head = Head {
-        subject: "The order has not arrived".into(),
-        status: Status::Open,
-        priority: Priority::Normal,
-        tags: r#"["orders"]"#.into(),
-        agent_id: None,
-        agent_name: None,
-        closed_at: None,
-    };
+    let (base, head) = ticket::parts();
     let opened = tickets.open(ticket, &base, &head, None, false).await;
     opened.expect("the ticket is opened");
     tickets

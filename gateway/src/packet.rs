@@ -51,7 +51,7 @@ fn written<T: Serialize>(
 /// # Errors
 /// [`Full`]: none of them is sent.
 pub fn send(packets: &[SharedText], outlet: &Outlet, line: &Line) -> Result<(), Full> {
-    line.put(packets.iter().map(SharedText::len).sum());
+    line.put(packets.iter().map(SharedText::wire_len).sum());
     match outlet.send(packets) {
         Err(TrySendError::Full(())) => Err(Full),
         Ok(()) | Err(TrySendError::Closed(())) => Ok(()),

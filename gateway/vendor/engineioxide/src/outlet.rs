@@ -55,8 +55,7 @@ impl SharedText {
     }
 
     /// How many bytes of it go over a websocket.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
+    pub fn wire_len(&self) -> usize {
         self.frame.len()
     }
 
@@ -108,7 +107,7 @@ mod tests {
             let frame = std::io::Cursor::new(text.frame().to_vec());
             let mut client = WebSocket::from_raw_socket(frame, Role::Client, None);
             assert_eq!(client.read().unwrap(), Message::text(packet));
-            assert_eq!(client.get_ref().position(), text.len() as u64);
+            assert_eq!(client.get_ref().position(), text.wire_len() as u64);
         }
     }
 

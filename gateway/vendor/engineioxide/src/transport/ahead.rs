@@ -121,3 +121,75 @@ where
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Takes so many bytes, and counts the writes.
+    struct Narrow {
+        room: usize,
+        taken: Vec<u8>,
+        writes: usize,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.room == 0 {
+                return Poll::Pending;
+            }
+            let bytes = buf.len().min(self.room);
+            self.room -= bytes;
+            self.writes += 1;
+            self.taken.extend_from_slice(&buf[..bytes]);
+            Poll::Ready(Ok(bytes))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.to_vec()).collect();
+            self.poll_write(cx, &all)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn texts_go_in_one_write_and_wherever_it_ends_the_rest_comes_first() {
+        let texts: Vec<_> = (0..FRAMES + 2)
+            .map(|number| SharedText::new(&format!("4{number}")).unwrap())
+            .collect();
+        let frames: Vec<u8> = texts.iter().flat_map(|text| text.frame().to_vec()).collect();
+        let vectored: usize = texts[..FRAMES].iter().map(SharedText::wire_len).sum();
+        for room in 0..=vectored {
+            let mut ahead = Ahead::new(Narrow {
+                room,
+                taken: Vec::new(),
+                writes: 0,
+            });
+            let all = poll_fn(|cx| Poll::Ready(ahead.write(cx, &texts))).await;
+            assert!(!all && ahead.stream.writes <= 1);
+            assert_eq!(ahead.stream.taken, frames[..room]);
+            ahead.stream.room = usize::MAX;
+            ahead.write_all(b"behind").await.unwrap();
+            assert_eq!(ahead.stream.taken, [&frames, &b"behind"[..]].concat());
+        }
+    }
+}

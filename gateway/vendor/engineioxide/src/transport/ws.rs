@@ -44,7 +44,7 @@ use crate::{
 struct WsConn<S> {
     protocol: ProtocolVersion,
     ws: Mutex<WebSocketStream<Ahead<S>>>,
-    /// The client has sent its close frame: none may follow ours, which answers it.
+    /// The client has sent its close frame: nothing may follow ours, which answers it.
     closing: AtomicBool,
 }
 
