@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { someone, stack } from "../harness/stack.js";
+import { until } from "../harness/wait.js";
 
 // More than the hundred that make a crowd, on either gateway.
 const USERS = 220;
@@ -45,17 +46,17 @@ test("each sees what is meant for it, in order, also who comes while the others 
   const early = users.length;
   users.push(...(await Promise.all(late)));
   for (const [place, user] of users.entries()) {
-    await user.saw("message_received", (event) => event.message.content === "the end");
+    // Who came late knows the newest fifty from its answer: all of them, where it came after the end.
+    const isLate = place >= early;
+    const known = isLate ? user.joined.messages.map((message) => message.content) : [];
+    const seen = () => [...known, ...contents(user)];
+    await until(`${user.person.userId} sees the end`, () => seen().includes("the end"));
     let last = user.joined.seq;
     for (const event of user.of("message_received")) {
       assert.equal(event.prevSeq, last, "no gap and no repeat after the answer to the join");
       last = event.seq;
     }
-    // Who came late knows the newest fifty from its answer.
-    const isLate = place >= early;
-    const known = isLate ? user.joined.messages.map((message) => message.content) : [];
-    const seen = [...known, ...contents(user)];
-    assert.deepEqual(seen, whole.slice(isLate ? -seen.length : 0));
+    assert.deepEqual(seen(), whole.slice(isLate ? -seen().length : 0));
   }
   const own = users[0].of("typing_indicator").filter((event) => event.senderId === users[0].person.userId);
   assert.deepEqual(own, [], "nobody is told of the own typing");
