@@ -13,10 +13,8 @@ use std::{
     time::Duration,
 };
 
-use engineioxide::Outlet;
 use socketioxide::{extract::SocketRef, socket::Sid};
 use ticket_shared::{
-    domain::Person,
     event::{ErrorCode, Joined, Nothing},
     id::Id,
 };
@@ -28,49 +26,28 @@ use tokio::{
 mod catch_up;
 mod emit;
 mod join;
+mod member;
 mod outbox;
 
 pub use emit::{TYPING, changed};
+pub use member::Seat;
 
 use emit::TOGETHER;
+use member::Member;
 use outbox::Outbox;
 
 use super::{Command, Follower, Shared};
 use crate::{
     adapter::Adapter,
-    admission::Line,
     error::Error,
     mailbox,
-    presence::{BEAT, GRACE, Lease},
+    presence::{BEAT, GRACE},
     queue,
     socket::Reply,
 };
 
 /// How long a ticket is followed after its last socket left: past the grace of that socket's person.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// A socket's place in a ticket.
-#[derive(Debug)]
-pub struct Seat {
-    /// Who the socket says it is.
-    pub person: Person,
-    vacated: AtomicBool,
-}
-
-impl Seat {
-    /// A place for this person.
-    pub fn new(person: Person) -> Arc<Self> {
-        Arc::new(Self {
-            person,
-            vacated: AtomicBool::new(false),
-        })
-    }
-
-    /// From now on nothing is sent to it, whatever waits for the ticket's task.
-    pub fn vacate(&self) {
-        self.vacated.store(true, Ordering::Release);
-    }
-}
 
 /// A socket that wants in.
 pub struct JoinRequest {
@@ -121,32 +98,6 @@ pub(super) struct Room {
     next_round: Option<Instant>,
     /// Writes to sockets since the runtime had a turn.
     in_row: usize,
-}
-
-struct Member {
-    socket: SocketRef<Adapter>,
-    seat: Arc<Seat>,
-    /// The way out to it, and what counts what waits there.
-    outlet: Outlet,
-    line: Arc<Line>,
-}
-
-impl Member {
-    fn person(&self) -> &Person {
-        &self.seat.person
-    }
-
-    fn lease(&self) -> Lease<'_> {
-        Lease {
-            socket: self.socket.id.as_str(),
-            person: self.person(),
-        }
-    }
-
-    /// Whether it is sent what happens.
-    fn listens(&self) -> bool {
-        !self.seat.vacated.load(Ordering::Acquire) && self.socket.connected()
-    }
 }
 
 struct Seen {
