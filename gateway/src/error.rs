@@ -23,7 +23,7 @@ const RETRY_UNAVAILABLE_MS: u64 = 1_000;
 const RETRY_OVERLOADED_MS: u64 = 2_000;
 
 /// What can go wrong with a request.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A field is not as the contract wants it.
     #[error("invalid payload: {0}")]

@@ -120,6 +120,16 @@ impl<T> Receiver<T> {
         self.0.state().items.pop_front()
     }
 
+    /// The next item, where one waits that is `wanted`.
+    pub fn try_recv_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        let mut state = self.0.state();
+        state
+            .items
+            .front()
+            .is_some_and(wanted)
+            .then(|| state.items.pop_front())?
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.0.state().items.is_empty()
@@ -188,7 +198,9 @@ mod tests {
         for wanted in [1, 2] {
             assert_eq!(receiver.recv().await, wanted);
         }
-        assert_eq!(receiver.try_recv(), Some(4));
+        assert_eq!(receiver.try_recv_if(|item| *item == 5), None);
+        assert_eq!(receiver.try_recv_if(|item| *item == 4), Some(4));
+        assert_eq!(receiver.try_recv_if(|_| true), None);
         assert_eq!(receiver.try_recv(), None);
         assert_eq!(receiver.recv().now_or_never(), None);
         assert!(receiver.is_empty());

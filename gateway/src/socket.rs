@@ -42,9 +42,10 @@ use crate::{
     app::App,
     error::Error,
     identify::{Identify, bearer, claims_of},
+    mailbox,
     net::Peer,
     queue,
-    ticket::append::Change,
+    ticket::append::{Change, RUN},
 };
 use inbound::{Call, Enqueued, Inbound, Item};
 use session::Session;
@@ -199,7 +200,12 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
                         continue;
                     }
                     // Boxed: else the task of an idle connection would be as large as the largest handler.
-                    let outcome = Box::pin(handle(call, *inbound)).await;
+                    let outcome = if inbound.event == client::SEND_MESSAGE {
+                        let run = run(*inbound, &connection, &mut items);
+                        Box::pin(send(call, run)).await
+                    } else {
+                        Box::pin(handle(call, *inbound)).await
+                    };
                     failing = outcome == Some(ErrorCode::Unavailable);
                 }
                 Item::Closed(socket) => {
@@ -236,7 +242,52 @@ pub async fn end_revoked(app: Arc<App>) {
     }
 }
 
-/// Handles one event and answers it, whatever happens.
+/// The messages that wait behind a first one, with nothing else between them.
+fn run(
+    first: Inbound,
+    connection: &Connection,
+    items: &mut mailbox::Receiver<Item>,
+) -> Vec<Inbound> {
+    let follows =
+        |item: &Item| matches!(item, Item::Event(next) if next.event == client::SEND_MESSAGE);
+    let mut run = vec![first];
+    while run.len() < RUN
+        && let Some(Item::Event(next)) = items.try_recv_if(follows)
+    {
+        connection.taken(next.bytes);
+        run.push(*next);
+    }
+    run
+}
+
+/// Handles messages of one socket and answers them, whatever happens. Says how the last of them ended.
+async fn send(call: Call, run: Vec<Inbound>) -> Option<ErrorCode> {
+    let (payloads, replies): (Vec<_>, Vec<_>) = run
+        .into_iter()
+        .map(|inbound| (inbound.payload, inbound.reply))
+        .unzip();
+    let work = std::panic::AssertUnwindSafe(async {
+        match call.app.identify.check(&call.caller) {
+            Ok(()) => send_message::handle(&call, payloads).await,
+            Err(error) => payloads
+                .into_iter()
+                .map(|payload| payload.and(Err(error.clone())))
+                .collect(),
+        }
+    });
+    let sent = work.catch_unwind().await.unwrap_or_else(|_| {
+        let panicked = || Err(Error::Internal("the handler panicked".into()));
+        replies.iter().map(|_| panicked()).collect()
+    });
+    let outcomes = Reply::send_all(replies.into_iter().zip(sent));
+    for outcome in &outcomes {
+        let outcome = outcome.map_or("ok", ErrorCode::as_str);
+        call.app.metrics.event(client::SEND_MESSAGE, outcome);
+    }
+    outcomes.last().copied().flatten()
+}
+
+/// Handles one event that is no message and answers it, whatever happens.
 async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
     let Inbound {
         event,
@@ -262,7 +313,6 @@ async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
         match &*event {
             client::JOIN_TICKET => join_ticket::handle(&call, payload, reply).await,
             client::LEAVE_TICKET => leave_ticket::handle(&call, payload, reply).await,
-            client::SEND_MESSAGE => reply.send(send_message::handle(&call, payload).await),
             client::TYPING => reply.send(typing::handle(&call, payload).await),
             client::TICKET_STATUS_CHANGE => {
                 reply.send(ticket_status_change::handle(&call, payload).await)

@@ -37,68 +37,83 @@ impl Reply {
     ///
     /// A client that does not take its answer is cut off: it asks again over its next connection.
     pub fn send<T: Serialize>(self, result: Result<T, Error>) -> Option<ErrorCode> {
-        let line = self.line();
-        let (sent, code) = match result {
-            Ok(answer) => (self.acknowledge(&Ack::ok(answer), line.as_deref()), None),
-            Err(error) => {
-                let (sent, code) = self.fail(error, line.as_deref());
-                (sent, Some(code))
-            }
-        };
-        if let Some(line) = line.filter(|_| !sent) {
-            line.end("an answer did not fit");
-        }
+        let socket = Arc::clone(&self.socket);
+        let (packet, code) = self.packet(result);
+        deliver(&socket, packet.as_slice());
         code
+    }
+
+    /// The same for several events of one socket, in one write.
+    pub(super) fn send_all<T: Serialize>(
+        answers: impl IntoIterator<Item = (Self, Result<T, Error>)>,
+    ) -> Vec<Option<ErrorCode>> {
+        let (mut packets, mut codes, mut socket) = (Vec::new(), Vec::new(), None);
+        for (reply, result) in answers {
+            socket.get_or_insert_with(|| Arc::clone(&reply.socket));
+            let (packet, code) = reply.packet(result);
+            packets.extend(packet);
+            codes.push(code);
+        }
+        if let Some(socket) = socket {
+            deliver(&socket, &packets);
+        }
+        codes
     }
 
     /// Answers what was not even looked at. Where such answers are not taken, they are dropped.
     pub(super) fn refuse(self, error: Error) {
-        let line = self.line();
-        let _ = self.fail(error, line.as_deref());
+        let socket = Arc::clone(&self.socket);
+        let (packet, _) = self.packet::<()>(Err(error));
+        put(&socket, packet.as_slice());
     }
 
-    fn line(&self) -> Option<Arc<Line>> {
-        let connection = self.socket.extensions.get::<Arc<Connection>>()?;
-        Some(Arc::clone(connection.line()))
-    }
-
-    fn fail(self, error: Error, line: Option<&Line>) -> (bool, ErrorCode) {
-        // A name that is not ours is the client's own words.
-        let known = client::ALL.into_iter().find(|name| *name == self.event);
-        error.log(known.unwrap_or("unknown event"));
-        let body = error.body();
-        let code = body.code;
-        let sent = if self.ack_id.is_some() {
-            self.acknowledge(&Ack::<()>::failed(body), line)
-        } else {
-            let exception = Exception {
-                event: self.event.into_owned(),
-                error: body,
-            };
-            let packet = packet::event(server::EXCEPTION, &exception);
-            put(&self.socket, packet, line)
+    /// What the client is sent, where it asked for an answer or has to be told of a failure; and the code of that.
+    fn packet<T: Serialize>(
+        self,
+        result: Result<T, Error>,
+    ) -> (Option<SharedText>, Option<ErrorCode>) {
+        let body = match result {
+            Ok(answer) => return (self.acknowledgement(&Ack::ok(answer)), None),
+            Err(error) => {
+                // A name that is not ours is the client's own words.
+                let known = client::ALL.into_iter().find(|name| *name == self.event);
+                error.log(known.unwrap_or("unknown event"));
+                error.body()
+            }
         };
-        (sent, code)
+        let code = Some(body.code);
+        if self.ack_id.is_some() {
+            return (self.acknowledgement(&Ack::<()>::failed(body)), code);
+        }
+        let exception = Exception {
+            event: self.event.into_owned(),
+            error: body,
+        };
+        // Maps with keys that are no text can't be written. There are none.
+        (packet::event(server::EXCEPTION, &exception).ok(), code)
     }
 
-    /// Whether there was room for it.
-    fn acknowledge<T: Serialize>(&self, answer: &Ack<T>, line: Option<&Line>) -> bool {
-        self.ack_id
-            .is_none_or(|id| put(&self.socket, packet::ack(id, answer), line))
+    fn acknowledgement<T: Serialize>(&self, answer: &Ack<T>) -> Option<SharedText> {
+        packet::ack(self.ack_id?, answer).ok()
     }
 }
 
-/// Sends a packet. Whether there was room for it, or the client is gone anyway.
-fn put(
-    socket: &Socket<Adapter>,
-    packet: Result<SharedText, serde_json::Error>,
-    line: Option<&Line>,
-) -> bool {
-    // Maps with keys that are no text can't be written. There are none.
-    match (packet, socket.req_parts().extensions.get::<Outlet>(), line) {
-        (Ok(packet), Some(outlet), Some(line)) if socket.connected() => {
-            packet::send(&[packet], outlet, line).is_ok()
-        }
-        _ => true,
+/// Sends packets, and cuts the client off where there is no room for them.
+fn deliver(socket: &Socket<Adapter>, packets: &[SharedText]) {
+    if let Some(line) = put(socket, packets) {
+        line.end("an answer did not fit");
     }
+}
+
+/// Sends packets. Where there is no room for them, says whose line is full.
+fn put(socket: &Socket<Adapter>, packets: &[SharedText]) -> Option<Arc<Line>> {
+    if packets.is_empty() || !socket.connected() {
+        return None;
+    }
+    let connection = socket.extensions.get::<Arc<Connection>>()?;
+    let outlet = socket.req_parts().extensions.get::<Outlet>()?;
+    let line = connection.line();
+    packet::send(packets, outlet, line)
+        .is_err()
+        .then(|| Arc::clone(line))
 }

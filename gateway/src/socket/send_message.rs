@@ -10,12 +10,57 @@ use ticket_shared::{
 
 use super::inbound::Call;
 use crate::{
-    access::{Action, Fields},
+    access::{Action, Fields, Grant},
     error::Error,
 };
 
-/// Appends the message, or finds the first one of the same client id.
-pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Sent, Error> {
+/// A message that may be appended.
+struct Prepared {
+    ticket: Id,
+    message: NewMessage,
+    grant: Grant,
+}
+
+/// Appends messages that came one behind the other, or finds the first one of the same client id. Those of one ticket go
+/// together: whoever sends many waits for one round trip, not for one each.
+pub(super) async fn handle(
+    call: &Call,
+    payloads: Vec<Result<Value, Error>>,
+) -> Vec<Result<Sent, Error>> {
+    let mut answers = Vec::with_capacity(payloads.len());
+    let prepared = payloads
+        .into_iter()
+        .map(|payload| payload.and_then(|payload| prepare(call, payload)));
+    let mut prepared = prepared.peekable();
+    while let Some(first) = prepared.next() {
+        let Prepared {
+            ticket,
+            message,
+            grant,
+        } = match first {
+            Ok(first) => first,
+            Err(error) => {
+                answers.push(Err(error));
+                continue;
+            }
+        };
+        let mut messages = vec![message];
+        let follows = |next: &Result<Prepared, Error>| matches!(next, Ok(next) if next.ticket == ticket && next.grant == grant);
+        while let Some(Ok(next)) = prepared.next_if(follows) {
+            messages.push(next.message);
+        }
+        for sent in call.app.tickets.send_all(ticket, messages, &grant).await {
+            answers.push(sent.map(|(message, duplicate)| {
+                // Every follower ends the writer's typing with the message; ours must not think that it goes on.
+                call.app.typing.wrote(ticket, &message.sender_id);
+                Sent { message, duplicate }
+            }));
+        }
+    }
+    answers
+}
+
+fn prepare(call: &Call, mut payload: Value) -> Result<Prepared, Error> {
     call.caller.sign(&mut payload, &Fields::SEND)?;
     let send = SendMessage::try_from(payload)?;
     let grant = call.caller.grant(if send.internal {
@@ -43,13 +88,9 @@ pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Sent, Erro
         internal: send.internal,
         client_message_id: send.client_message_id,
     };
-    let sender = message.sender_id.clone();
-    let (message, duplicate) = call
-        .app
-        .tickets
-        .send(send.ticket_id, message, &grant)
-        .await?;
-    // Every follower ends the writer's typing with the message; ours must not think that it goes on.
-    call.app.typing.wrote(send.ticket_id, &sender);
-    Ok(Sent { message, duplicate })
+    Ok(Prepared {
+        ticket: send.ticket_id,
+        message,
+        grant,
+    })
 }

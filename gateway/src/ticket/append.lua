@@ -41,32 +41,45 @@ local function epoch_of(key)
   return epoch
 end
 
+-- What a ticket's state holds, read once in a call. The base may be large, and is read where it is needed.
+local states = {}
+local function state_of(key, with_base)
+  local s = states[key]
+  if not s then
+    local v
+    if with_base then
+      v = redis.call('HMGET', key,
+        'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'ttl', 'epoch', 'pubAt', 'base')
+    else
+      v = redis.call('HMGET', key,
+        'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'ttl', 'epoch', 'pubAt')
+    end
+    s = {seq = tonumber(v[1]), pub = tonumber(v[2]), persisted = tonumber(v[3]), floor = tonumber(v[4]), count = v[5],
+      last = v[6], updated = v[7], head = v[8], leaves = v[9], epoch = v[10], public_at = v[11], base = v[12]}
+    states[key] = s
+  elseif with_base and s.base == nil then
+    s.base = redis.call('HGET', key, 'base')
+  end
+  return s
+end
+
 -- One entry; its keys come after the `k`th, its arguments after the `a`th.
 local function append(k, a)
   local state, log, idem, events, dirty = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]
   local op, id, channel, known, expected = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
   local as_user, owner, change = ARGV[a + 6], ARGV[a + 7], ARGV[a + 8]
 
-  local s
-  if op == 'message' and owner == '' then
-    -- The base may be large, and is not needed.
-    s = redis.call('HMGET', state,
-      'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'ttl', 'epoch', 'pubAt')
-  else
-    s = redis.call('HMGET', state,
-      'seq', 'pub', 'persisted', 'floor', 'count', 'last', 'updatedAt', 'head', 'ttl', 'epoch', 'pubAt', 'base')
-  end
-  local seq, pub = tonumber(s[1]), tonumber(s[2])
-  local count, last, head, base = s[5], s[6], s[8], s[12]
+  local s = state_of(state, op ~= 'message' or owner ~= '')
+  local seq, pub, persisted, floor, updated = s.seq, s.pub, s.persisted, s.floor, s.updated
+  local count, last, head, base = s.count, s.last, s.head, s.base
 
   local function snapshot(word)
-    return {word, s[1], s[2], count, last, s[7], head, base, s[11]}
+    return {word, int(seq), int(pub), count, last, updated, head, base, s.public_at}
   end
 
   if op == 'created' then
     if seq then return snapshot('exists') end
-    seq, pub, count = 0, 0, '0'
-    s[3], s[4], s[7] = '0', '0', '0'
+    seq, pub, persisted, floor, count, updated = 0, 0, 0, 0, '0', '0'
   elseif not seq then
     return {'cold'}
   end
@@ -75,15 +88,7 @@ local function append(k, a)
 
   -- In another epoch the counter goes on only above what MongoDB has.
   local epoch = epoch_of(KEYS[k + 6])
-  if op ~= 'created' and s[10] ~= epoch then return {'distrusted', s[1], epoch} end
-
-  if known ~= '' then
-    local first = redis.call('HGET', idem, known)
-    if first then
-      local found = redis.call('XRANGE', log, first .. '-0', first .. '-0')
-      return {'repeat', first, found[1] and found[1][2][4] or false}
-    end
-  end
+  if op ~= 'created' and s.epoch ~= epoch then return {'distrusted', int(seq), epoch} end
 
   if expected ~= '' then
     local at = tonumber(expected)
@@ -91,28 +96,36 @@ local function append(k, a)
   end
 
   -- Time never runs backwards within a ticket.
-  local now = math.max(clock_ms, tonumber(s[7]))
-  local at = int(now)
+  local at = int(math.max(clock_ms, tonumber(updated)))
 
-  local persisted, floor = tonumber(s[3]), tonumber(s[4])
   local prev, extra, mark = pub, '', 'o'
   local public_at = at
   local clean = persisted == seq
   seq = seq + 1
   local number = int(seq)
 
+  if known ~= '' then
+    -- The first of all writes: a server that is full refuses it, and a repeat is answered all the same.
+    local new = redis.pcall('HSETNX', idem, known, number)
+    if new ~= 1 then
+      local first = redis.call('HGET', idem, known)
+      if not first then error(new) end
+      local found = redis.call('XRANGE', log, first .. '-0', first .. '-0')
+      return {'repeat', first, found[1] and found[1][2][4] or false}
+    end
+  end
+
   if op == 'message' then
     -- 9 '1' for internal   10 preview
     if ARGV[a + 9] == '1' then
       -- States from before there was such a time go by the other one.
-      mark, public_at = 'i', s[11] or s[7]
+      mark, public_at = 'i', s.public_at or updated
       extra = ',"pa":' .. public_at
       if last then extra = extra .. ',"l":' .. last end
     else
       mark, count, pub = 'm', int(count + 1), seq
       last = string.sub(ARGV[a + 10], 1, -2) .. ',"at":' .. at .. '}'
     end
-    if known ~= '' then redis.call('HSET', idem, known, number) end
   else
     pub = seq
     if op == 'created' then
@@ -152,27 +165,24 @@ local function append(k, a)
   local keep = math.min(persisted, seq - 300)
   if keep - floor >= 24 then
     redis.call('XTRIM', log, 'MINID', int(keep + 1) .. '-0')
-    redis.call('HSET', state, 'floor', int(keep))
+    floor, s.trimmed = keep, true
   end
 
-  -- Of a message only what it changes: Redis writes every field to its own log, too.
-  if op ~= 'message' then
-    redis.call('HSET', state, 'seq', number, 'pub', number, 'updatedAt', at, 'pubAt', public_at, 'head', head)
-    if op == 'created' then
-      redis.call('HSET', state, 'persisted', '0', 'floor', '0', 'count', '0', 'base', base, 'epoch', epoch)
-    end
-  elseif mark == 'm' then
-    redis.call('HSET', state, 'seq', number, 'pub', number, 'updatedAt', at, 'pubAt', public_at,
-      'count', count, 'last', last)
-  else
-    redis.call('HSET', state, 'seq', number, 'updatedAt', at, 'pubAt', public_at)
-  end
-  if s[9] then
+  -- Written at the end of the call, once for all entries of a ticket.
+  s.seq, s.pub, s.persisted, s.floor, s.updated = seq, pub, persisted, floor, at
+  s.count, s.last, s.head, s.base, s.epoch, s.public_at = count, last, head, base, epoch, public_at
+  s.written = true
+  if mark ~= 'i' then s.public = true end
+  if mark == 'm' then s.said = true end
+  if mark == 'o' then s.headed = true end
+  if op == 'created' then s.created = true end
+  if s.leaves then
     -- It was on its way out of Redis; now something is unpersisted again.
     redis.call('HDEL', state, 'ttl')
     redis.call('PERSIST', state)
     redis.call('PERSIST', log)
     redis.call('PERSIST', idem)
+    s.leaves = false
   end
   if clean then redis.call('ZADD', dirty, at, id) end
 
@@ -184,5 +194,27 @@ local answers = {}
 for i = 1, #KEYS / 6 do
   local done, answer = pcall(append, (i - 1) * 6, 1 + (i - 1) * 10)
   answers[i] = done and answer or {'failed', type(answer) == 'table' and answer.err or tostring(answer)}
+end
+
+-- Only what has changed: Redis writes every field to its own log, too.
+for key, s in pairs(states) do
+  if s.written then
+    local fields = {'seq', int(s.seq), 'updatedAt', s.updated, 'pubAt', s.public_at}
+    local function set(name, value)
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+    if s.public then set('pub', int(s.pub)) end
+    if s.said or s.created then set('count', s.count) end
+    if s.said then set('last', s.last) end
+    if s.headed then set('head', s.head) end
+    if s.trimmed or s.created then set('floor', int(s.floor)) end
+    if s.created then
+      set('persisted', '0')
+      set('base', s.base)
+      set('epoch', s.epoch)
+    end
+    redis.call('HSET', key, unpack(fields))
+  end
 end
 return answers

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use fred::types::Value;
 use serde_json::json;
 use ticket_shared::{
     domain::{Agent, Message, Status, Ticket, UserType},
@@ -12,6 +13,7 @@ use ticket_shared::{
 
 use super::{
     Tickets,
+    commit::{ARGS, KEYS, Words},
     view::{Part, parse_refusal},
 };
 use crate::{
@@ -59,7 +61,7 @@ enum Answer {
     },
 }
 
-/// One call of the script, less the keys.
+/// One append, less the keys.
 struct Call {
     op: &'static str,
     /// The message to look for among those sent before.
@@ -72,43 +74,82 @@ struct Call {
     more: [String; 2],
 }
 
+pub use super::commit::RUN;
+
 impl Tickets {
-    /// Appends a message, or finds the first one where it was sent before; says which.
+    /// Appends messages, one after the other with nothing between them, or finds the first one where one was sent before;
+    /// says which. At most [`RUN`] go at once.
     ///
     /// # Errors
-    /// [`Error::TicketNotFound`], [`Error::Overloaded`], [`Error::Unavailable`]. After the last the message may
+    /// Of each message: [`Error::TicketNotFound`], [`Error::Overloaded`], [`Error::Unavailable`]. After the last it may
     /// be in the log all the same; sending it again with its id is safe.
+    pub async fn send_all(
+        &self,
+        ticket: Id,
+        messages: Vec<NewMessage>,
+        grant: &Grant,
+    ) -> Vec<Result<(Message, bool), Error>> {
+        let calls: Result<Vec<Call>, Error> = messages
+            .iter()
+            .map(|message| {
+                Ok(Call {
+                    op: "message",
+                    known: Some(message.id),
+                    expected: None,
+                    grant: grant.clone(),
+                    change: serde_json::to_string(message)?,
+                    more: [
+                        if message.internal { "1" } else { "0" }.into(),
+                        serde_json::to_string(&preview(message))?,
+                    ],
+                })
+            })
+            .collect();
+        let began = Instant::now();
+        let answers = match calls {
+            Ok(calls) => match self.append(ticket, &calls).await {
+                // The outcome is unknown. Under the same ids a second try can't double them. After a whole deadline it
+                // would only keep the client waiting: that one may try again itself.
+                Err(Error::Unavailable { part: "redis", .. })
+                    if began.elapsed() < COMMAND_TIMEOUT =>
+                {
+                    self.append(ticket, &calls).await
+                }
+                answers => answers,
+            },
+            Err(error) => Err(error),
+        };
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => return messages.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut sent = Vec::with_capacity(messages.len());
+        for (message, answer) in messages.into_iter().zip(answers) {
+            sent.push(match answer {
+                Ok(Answer::Done { seq, at, .. }) => Ok((message.at(ticket, seq, at), false)),
+                Ok(Answer::Repeat { seq, frame }) => {
+                    let first = self.first(message.id, seq, frame).await;
+                    first.map(|first| (first, true))
+                }
+                Ok(_) => Err(Error::Internal("append: a message was refused".into())),
+                Err(error) => Err(error),
+            });
+        }
+        sent
+    }
+
+    /// Appends one message, as [`Tickets::send_all`] does.
+    ///
+    /// # Errors
+    /// As there.
     pub async fn send(
         &self,
         ticket: Id,
         message: NewMessage,
         grant: &Grant,
     ) -> Result<(Message, bool), Error> {
-        let call = Call {
-            op: "message",
-            known: Some(message.id),
-            expected: None,
-            grant: grant.clone(),
-            change: serde_json::to_string(&message)?,
-            more: [
-                if message.internal { "1" } else { "0" }.into(),
-                serde_json::to_string(&preview(&message))?,
-            ],
-        };
-        let began = Instant::now();
-        let answer = match self.append(ticket, &call).await {
-            // The outcome is unknown. Under the same id a second try can't double it. After a whole deadline it
-            // would only keep the client waiting: that one may try again itself.
-            Err(Error::Unavailable { part: "redis", .. }) if began.elapsed() < COMMAND_TIMEOUT => {
-                self.append(ticket, &call).await?
-            }
-            answer => answer?,
-        };
-        match answer {
-            Answer::Done { seq, at, .. } => Ok((message.at(ticket, seq, at), false)),
-            Answer::Repeat { seq, frame } => Ok((self.first(message.id, seq, frame).await?, true)),
-            _ => Err(Error::Internal("append: a message was refused".into())),
-        }
+        let sent = self.send_all(ticket, vec![message], grant).await.pop();
+        sent.unwrap_or_else(|| Err(Error::Internal("append: no answer".into())))
     }
 
     /// The message as it was first sent: from the live log, or from MongoDB.
@@ -166,7 +207,7 @@ impl Tickets {
                 }
             }
         };
-        match self.append(ticket, &call).await? {
+        match self.append_one(ticket, call).await? {
             Answer::Done { frame, .. } => Ok(Entry::decode(&frame)?),
             Answer::Stale(now) => Err(Error::Conflict(
                 "the ticket has changed meanwhile",
@@ -202,7 +243,7 @@ impl Tickets {
             change: json!({ "by": by }).to_string(),
             more: [serde_json::to_string(base)?, serde_json::to_string(head)?],
         };
-        match self.append(id, &call).await? {
+        match self.append_one(id, call).await? {
             Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
             Answer::Exists(ticket, first) => {
                 same(ticket, &first, base).map(|ticket| Opened::Before(Box::new(ticket)))
@@ -234,22 +275,48 @@ impl Tickets {
         }
     }
 
-    async fn append(&self, id: Id, call: &Call) -> Result<Answer, Error> {
+    async fn append_one(&self, id: Id, call: Call) -> Result<Answer, Error> {
+        let answers = self.append(id, &[call]).await?;
+        let answer = answers.into_iter().next();
+        answer.unwrap_or_else(|| Err(Error::Internal("append: no answer".into())))
+    }
+
+    /// Appends as one caller's calls say, in their order. An error for all of them means that what became of any of them
+    /// is not known, or that none was looked at.
+    async fn append(&self, id: Id, calls: &[Call]) -> Result<Vec<Result<Answer, Error>>, Error> {
         if self.0.admission.refuses() {
             return Err(Error::Overloaded("too much is owed to the database"));
         }
-        if !matches!(call.grant.reach, Reach::All | Reach::Of(_)) {
+        let mut answers = Vec::with_capacity(calls.len());
+        if let Some(call) = calls.first()
+            && !matches!(call.grant.reach, Reach::All | Reach::Of(_))
+        {
             self.permit(id, &call.grant.reach).await?;
         }
         for _ in 0..3 {
-            match self.append_once(id, call).await? {
-                Answer::Cold => {
-                    self.permit(id, &call.grant.reach).await?;
+            let rest = &calls[answers.len()..];
+            let Some(first) = rest.first() else {
+                return Ok(answers);
+            };
+            let mut told = self.append_once(id, rest).await?.into_iter();
+            // What keeps the first of them out keeps out all that come after it: they are of one ticket and one caller, and
+            // nothing happens between them. So they stay in order when they are tried again.
+            let hurdle = loop {
+                match told.next() {
+                    Some(Ok(
+                        hurdle @ (Answer::Cold | Answer::Hidden | Answer::Distrusted { .. }),
+                    )) => break hurdle,
+                    Some(answer) => answers.push(answer),
+                    None => return Ok(answers),
+                }
+            };
+            match hurdle {
+                Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
+                Answer::Hidden => return Err(self.hide(id).await),
+                _ => {
+                    self.permit(id, &first.grant.reach).await?;
                     self.warm(id).await?;
                 }
-                Answer::Hidden => return Err(self.hide(id).await),
-                Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
-                answer => return Ok(answer),
             }
         }
         Err(Error::Internal(
@@ -257,38 +324,64 @@ impl Tickets {
         ))
     }
 
-    async fn append_once(&self, id: Id, call: &Call) -> Result<Answer, Error> {
+    async fn append_once(
+        &self,
+        id: Id,
+        calls: &[Call],
+    ) -> Result<Vec<Result<Answer, Error>>, Error> {
         let keys = &self.0.keys;
-        let (id_text, channel) = (id.to_string(), keys.live(id));
-        let known = call.known.map(Id::bytes);
-        let expected = call.expected.map(|seq| seq.to_string());
-        let owner = match &call.grant.reach {
+        let (names, channel) = (self.0.log_keys(id), keys.live(id));
+        let run = calls.iter().map(|call| call.words(id, &names, &channel));
+        let run = run.collect::<Result<Vec<_>, _>>()?;
+        let told = self.0.commit.call(keys.partition(id), run).await?;
+        let told = told.into_iter().zip(calls);
+        told.map(
+            |(answer, call)| match answer.and_then(|answer| call.answer(id, answer)) {
+                // Then nothing is known of the others either, and all of them are tried again, in order.
+                Err(error @ Error::Unavailable { .. }) => Err(error),
+                answer => Ok(answer),
+            },
+        )
+        .collect()
+    }
+}
+
+impl Call {
+    /// As the script takes it.
+    fn words(&self, id: Id, names: &[String; KEYS], channel: &str) -> Result<Words, Error> {
+        let id = id.to_string();
+        let known = self.known.map(Id::bytes);
+        let expected = self.expected.map(|seq| seq.to_string());
+        let owner = match &self.grant.reach {
             Reach::Of(user) => serde_json::to_string(user)?,
             Reach::All | Reach::These(_) => String::new(),
         };
-        let args = [
-            call.op.as_bytes(),
-            id_text.as_bytes(),
+        let args: [&[u8]; ARGS] = [
+            self.op.as_bytes(),
+            id.as_bytes(),
             channel.as_bytes(),
             known.as_ref().map_or(&[], |bytes| &bytes[..]),
             expected.as_deref().unwrap_or_default().as_bytes(),
-            match call.grant.side {
+            match self.grant.side {
                 UserType::User => b"1",
                 UserType::Agent => b"0",
             },
             owner.as_bytes(),
-            call.change.as_bytes(),
-            call.more[0].as_bytes(),
-            call.more[1].as_bytes(),
+            self.change.as_bytes(),
+            self.more[0].as_bytes(),
+            self.more[1].as_bytes(),
         ];
-        let names = self.0.log_keys(id);
-        let answer = self.0.commit.call(keys.partition(id), names, args).await?;
+        Ok(Words::new(names, &args))
+    }
+
+    /// Reads what the script answered.
+    fn answer(&self, id: Id, answer: Value) -> Result<Answer, Error> {
         let mut items = Items::of(answer);
         match items.text().as_deref() {
             Some("ok") => {
                 let (seq, at) = (items.number(), items.number());
                 let frame = items.bytes().unwrap_or_default();
-                tracing::debug!(ticket.id = %id, seq, kind = call.op, "appended");
+                tracing::debug!(ticket.id = %id, seq, kind = self.op, "appended");
                 Ok(Answer::Done {
                     seq,
                     at: i64::try_from(at).unwrap_or(0),
@@ -300,10 +393,10 @@ impl Tickets {
                 frame: items.bytes(),
             }),
             Some("stale") => {
-                let (ticket, _) = parse_refusal(&mut items, id, call.grant.side)?;
+                let (ticket, _) = parse_refusal(&mut items, id, self.grant.side)?;
                 Ok(Answer::Stale(ticket))
             }
-            Some("exists") => parse_refusal(&mut items, id, call.grant.side)
+            Some("exists") => parse_refusal(&mut items, id, self.grant.side)
                 .map(|(ticket, base)| Answer::Exists(ticket, base)),
             Some("cold") => Ok(Answer::Cold),
             Some("hidden") => Ok(Answer::Hidden),

@@ -5,7 +5,7 @@
 //! Where appends must have reached replicas before they are acknowledged, a group ends with one `WAIT`. That counts
 //! the writes of its own connection, so these groups have one of their own.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use fred::{
@@ -30,6 +30,8 @@ use crate::{error::Error, script::Script};
 
 /// How many appends go together. Redis does nothing else meanwhile.
 const GROUP: usize = 64;
+/// How many appends one caller may ask for at once.
+pub const RUN: usize = 16;
 /// How many may wait for their group.
 const QUEUE: usize = 8_192;
 /// How long replicas may take. Below the deadline of a command, which the `WAIT` itself is.
@@ -40,23 +42,23 @@ pub(super) const KEYS: usize = 6;
 /// How many arguments.
 pub(super) const ARGS: usize = 10;
 
-/// One append.
+/// Appends of one caller, which are done one after the other within one call of the script.
 struct Job {
-    words: Words,
+    run: Vec<Words>,
     /// Until when it may be sent. Later nobody would wait for its answer.
     until: Instant,
-    done: oneshot::Sender<Result<Value, Error>>,
+    done: oneshot::Sender<Result<Vec<Result<Value, Error>>, Error>>,
 }
 
 /// The keys and arguments of an append, one behind the other in one piece of memory.
-struct Words {
+pub(super) struct Words {
     text: Bytes,
     /// Where each of them ends.
     ends: [usize; KEYS + ARGS],
 }
 
 impl Words {
-    fn new(keys: &[String; KEYS], args: &[&[u8]; ARGS]) -> Self {
+    pub(super) fn new(keys: &[String; KEYS], args: &[&[u8]; ARGS]) -> Self {
         let words = || {
             keys.iter()
                 .map(String::as_bytes)
@@ -131,7 +133,8 @@ impl Commit {
         Ok(Self(vec![Lane::start(client, Some(wait), life)]))
     }
 
-    /// Runs the append script for one entry of a partition, and answers once what it did is committed.
+    /// Runs the append script for entries of a partition, at most [`RUN`], one after the other and with nothing between
+    /// them. Answers once what it did is committed: for each what the script says, or why Redis refused it.
     ///
     /// # Errors
     /// [`Error::Overloaded`] where too many wait, or Redis refuses writes. [`Error::Unavailable`] where Redis does
@@ -139,12 +142,11 @@ impl Commit {
     pub(super) async fn call(
         &self,
         partition: u16,
-        keys: [String; KEYS],
-        args: [&[u8]; ARGS],
-    ) -> Result<Value, Error> {
+        run: Vec<Words>,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
         let (done, answer) = oneshot::channel();
         let job = Job {
-            words: Words::new(&keys, &args),
+            run,
             until: Instant::now() + COMMAND_TIMEOUT,
             done,
         };
@@ -183,19 +185,29 @@ impl Lane {
     }
 
     async fn run(self, mut queue: mpsc::Receiver<Job>, life: Lifecycle) {
-        let mut jobs = Vec::with_capacity(GROUP);
+        let mut waiting = VecDeque::with_capacity(GROUP);
         let mut stopping = life.until_stopping();
         loop {
-            tokio::select! {
-                () = &mut stopping => return,
-                received = queue.recv_many(&mut jobs, GROUP) => if received == 0 { return },
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = &mut stopping => return,
+                    job = queue.recv() => match job {
+                        Some(job) => waiting.push_back(job),
+                        None => return,
+                    }
+                }
             }
-            self.commit(&mut jobs).await;
+            while waiting.len() < GROUP
+                && let Ok(job) = queue.try_recv()
+            {
+                waiting.push_back(job);
+            }
+            self.commit(group(&mut waiting)).await;
         }
     }
 
-    /// Answers all of `jobs`, and leaves none.
-    async fn commit(&self, jobs: &mut Vec<Job>) {
+    /// Answers all of `jobs`.
+    async fn commit(&self, mut jobs: Vec<Job>) {
         // Redis did not answer the group before. These were not sent, and their callers have waited long enough.
         let now = Instant::now();
         for job in jobs.extract_if(.., |job| job.until <= now) {
@@ -204,38 +216,41 @@ impl Lane {
         if jobs.is_empty() {
             return;
         }
-        match self.send(jobs).await {
+        match self.send(&jobs).await {
             Ok(answers) => {
-                for (job, answer) in jobs.drain(..).zip(answers) {
+                let mut answers = answers.into_iter();
+                for job in jobs {
                     // Whoever asked may have given up.
-                    let _ = job.done.send(answer);
+                    let own = answers.by_ref().take(job.run.len()).collect();
+                    let _ = job.done.send(Ok(own));
                 }
             }
             Err(error) => {
-                for job in jobs.drain(..) {
+                for job in jobs {
                     let _ = job.done.send(Err(error.clone().into()));
                 }
             }
         }
     }
 
-    /// As many answers as there are `jobs`, in their order.
+    /// As many answers as there are appends in `jobs`, in their order.
     async fn send(&self, jobs: &[Job]) -> Result<Vec<Result<Value, Error>>, RedisError> {
         let fresh = fresh_epoch()
             .map_err(|error| RedisError::new(ErrorKind::InvalidArgument, error.to_string()))?;
-        let mut keys = Vec::with_capacity(jobs.len() * KEYS);
-        let mut args = Vec::with_capacity(jobs.len() * ARGS + 1);
+        let count = jobs.iter().map(|job| job.run.len()).sum::<usize>();
+        let mut keys = Vec::with_capacity(count * KEYS);
+        let mut args = Vec::with_capacity(count * ARGS + 1);
         args.push(fresh.into());
-        for job in jobs {
-            keys.extend(job.words.keys().map(Key::from));
-            args.extend(job.words.args().map(Value::Bytes));
+        for words in jobs.iter().flat_map(|job| &job.run) {
+            keys.extend(words.keys().map(Key::from));
+            args.extend(words.args().map(Value::Bytes));
         }
         let (answer, reached) = match &self.wait {
             None => (self.script.call(&self.client, keys, args).await?, true),
             Some(wait) => self.send_and_wait(wait, keys, args).await?,
         };
         match answer {
-            Value::Array(answers) if answers.len() == jobs.len() => Ok(answers
+            Value::Array(answers) if answers.len() == count => Ok(answers
                 .into_iter()
                 .map(|answer| {
                     if reached {
@@ -298,6 +313,17 @@ impl Lane {
         let _: () = pipeline.wait(wait.replicas, timeout).await?;
         Ok(pipeline.try_all::<Value>().await)
     }
+}
+
+/// The first of those that wait, as many as go together: at least one.
+fn group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let mut appends = 0;
+    let fits = waiting.iter().take_while(|job| {
+        appends += job.run.len();
+        appends <= GROUP
+    });
+    let count = fits.count().max(1).min(waiting.len());
+    waiting.drain(..count).collect()
 }
 
 /// The answer of one append, or why Redis refused it.
