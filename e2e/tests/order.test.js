@@ -65,3 +65,55 @@ test("8 senders on 2 gateways, 300 messages each: every reader and MongoDB have 
   assert.equal(body.ticket.messageCount, total);
   assert.equal(body.ticket.seq, stored.at(-1).seq);
 });
+
+test("each of many messages sent at once has its own answer, whatever comes between them", async () => {
+  const tickets = [await it.newTicket(), await it.newTicket()].map((ticket) => ticket._id);
+  const sender = await it.join(tickets[0], 0, someone("agent"));
+  const reader = await it.join(tickets[0], 1);
+  await sender.join(tickets[1]);
+  const answers = [];
+  const expected = [];
+  for (let i = 0; i < 90; i++) {
+    const content = `message ${i}`;
+    if (i % 7 === 3) {
+      answers.push(sender.ask("send_message", sender.message(tickets[0], "")));
+      expected.push("content");
+    } else if (i % 11 === 5) {
+      answers.push(sender.ask("send_message", sender.message("f".repeat(24), content)));
+      expected.push("ticket_not_found");
+    } else if (i % 13 === 6) {
+      answers.push(sender.ask("typing", { ticketId: tickets[0], senderId: "a", senderName: "A", isTyping: true }));
+      expected.push("ok");
+    } else {
+      const ticketId = tickets[i % 5 === 1 ? 1 : 0];
+      // Every fourth says that it repeats the one before it.
+      const clientMessageId = `${ticketId} ${i % 4 === 3 ? i - 1 : i}`;
+      answers.push(sender.ask("send_message", sender.message(ticketId, content, { clientMessageId })));
+      expected.push(`${ticketId} ${clientMessageId}`);
+    }
+  }
+  const got = await Promise.all(answers);
+  const first = new Map();
+  const newest = new Map();
+  for (const [i, ack] of got.entries()) {
+    if (ack.ok && ack.message) {
+      const { message, duplicate } = ack;
+      assert.equal(`${message.ticketId} ${message.clientMessageId}`, expected[i]);
+      assert.equal(duplicate, first.has(message.clientMessageId));
+      if (duplicate) {
+        assert.deepEqual(message, first.get(message.clientMessageId));
+      } else {
+        first.set(message.clientMessageId, message);
+        assert.equal(message.content, `message ${i}`);
+        assert.ok(message.seq > (newest.get(message.ticketId) ?? 0), "in the order sent");
+        newest.set(message.ticketId, message.seq);
+      }
+    } else {
+      assert.equal(ack.ok ? "ok" : (ack.error.field ?? ack.error.code), expected[i]);
+    }
+  }
+  const whole = [...first.values()].filter((message) => message.ticketId === tickets[0]);
+  await reader.sawMessages(whole.length);
+  assert.deepEqual(reader.messages, whole);
+  [sender, reader].forEach((each) => each.close());
+});

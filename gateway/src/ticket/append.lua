@@ -41,6 +41,9 @@ local function epoch_of(key)
   return epoch
 end
 
+-- What each channel is told at the end.
+local frames = {}
+
 -- What a ticket's state holds, read once in a call. The base may be large, and is read where it is needed.
 local states = {}
 local function state_of(key, with_base)
@@ -186,7 +189,8 @@ local function append(k, a)
   end
   if clean then redis.call('ZADD', dirty, at, id) end
 
-  redis.call('SPUBLISH', channel, 'E' .. frame)
+  local told = frames[channel]
+  if told then told[#told + 1] = frame else frames[channel] = {frame} end
   return {'ok', number, at, op ~= 'message' and frame or ''}
 end
 
@@ -216,5 +220,8 @@ for key, s in pairs(states) do
     end
     redis.call('HSET', key, unpack(fields))
   end
+end
+for channel, told in pairs(frames) do
+  redis.call('SPUBLISH', channel, 'E' .. table.concat(told, '\nE'))
 end
 return answers

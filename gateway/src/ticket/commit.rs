@@ -346,3 +346,37 @@ fn unavailable(reason: &str) -> Error {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(appends: usize) -> Job {
+        let keys = [const { String::new() }; KEYS];
+        let run = (0..appends).map(|_| Words::new(&keys, &[b""; ARGS]));
+        Job {
+            run: run.collect(),
+            until: Instant::now(),
+            done: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn a_group_takes_what_fits_and_never_part_of_a_run() {
+        let sizes = |runs: &[usize]| {
+            let mut waiting: VecDeque<_> = runs.iter().map(|run| job(*run)).collect();
+            let mut groups = Vec::new();
+            while !waiting.is_empty() {
+                let group = group(&mut waiting);
+                groups.push(group.iter().map(|job| job.run.len()).collect::<Vec<_>>());
+            }
+            groups
+        };
+        assert_eq!(sizes(&[1, 2]), [vec![1, 2]]);
+        assert_eq!(
+            sizes(&[16, 16, 16, 15, 2, 63, 1, 1]),
+            [vec![16, 16, 16, 15], vec![2], vec![63, 1], vec![1]]
+        );
+        assert_eq!(sizes(&[GROUP + 1, 1]), [vec![GROUP + 1], vec![1]]);
+    }
+}

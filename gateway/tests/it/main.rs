@@ -5,6 +5,7 @@
 mod adapter;
 mod presence;
 mod revoked;
+mod runs;
 mod server;
 mod store;
 mod tickets;

@@ -451,7 +451,7 @@ async fn tickets_of_the_former_server_are_numbered_once_by_all_who_ask() {
 }
 
 /// A ticket as the worker leaves it in MongoDB, with messages of seq 2 and up.
-async fn stored_ticket(world: &World, messages: i64) -> Id {
+pub(crate) async fn stored_ticket(world: &World, messages: i64) -> Id {
     let id = Id::fresh().unwrap();
     let oid = ObjectId::from_bytes(id.bytes());
     let seq = messages + 1;

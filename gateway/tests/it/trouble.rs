@@ -72,7 +72,7 @@ async fn a_full_redis_refuses_changes_at_once_and_still_serves_readers() {
         let id = stored(&world).await;
         world
             .tickets
-            .send(id, message(id, "before", None), &Grant::TEAM)
+            .send(id, message(id, "before", Some("c0")), &Grant::TEAM)
             .await
             .unwrap();
         configure(&world, "maxmemory", "1").await;
@@ -85,6 +85,13 @@ async fn a_full_redis_refuses_changes_at_once_and_still_serves_readers() {
         let body = error.body();
         assert_eq!(body.code, ErrorCode::Overloaded);
         assert!(body.retry_after_ms.is_some());
+        let again = message(id, "before", Some("c0"));
+        let (first, repeated) = world.tickets.send(id, again, &Grant::TEAM).await.unwrap();
+        assert_eq!(
+            (first.seq, repeated),
+            (4, true),
+            "what was accepted is acknowledged"
+        );
         let page = world
             .tickets
             .messages(id, PAGE, &Grant::TEAM)

@@ -45,7 +45,7 @@ pub enum LeftReason {
     Timeout,
 }
 
-/// One payload on a ticket's channel.
+/// One line of a payload on a ticket's channel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
     /// Part of the log.
@@ -55,7 +55,13 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Reads a payload: `E` and an entry, or `S` and a signal.
+    /// Reads a payload: frames in their order, each in a line of its own. What is appended together comes together.
+    pub fn decode_all(payload: &[u8]) -> impl Iterator<Item = Result<Self, DecodeError>> {
+        // Within JSON that no person wrote a line never ends.
+        payload.split(|byte| *byte == b'\n').map(Self::decode)
+    }
+
+    /// Reads one frame: `E` and an entry, or `S` and a signal.
     ///
     /// # Errors
     /// [`DecodeError`], as [`Entry::decode`].

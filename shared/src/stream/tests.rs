@@ -76,9 +76,23 @@ fn signals_survive_the_channel() {
     };
     assert_eq!(
         Frame::decode(left.encode().unwrap().as_bytes()),
-        Ok(Frame::Signal(left))
+        Ok(Frame::Signal(left.clone()))
     );
     assert!(Frame::decode(b"").is_err());
+    let payload = format!(
+        "E{MESSAGE}\nE{MESSAGE}\nnonsense\n{}",
+        left.encode().unwrap()
+    );
+    let all: Vec<_> = Frame::decode_all(payload.as_bytes()).collect();
+    assert!(matches!(
+        all[..],
+        [
+            Ok(Frame::Entry(_)),
+            Ok(Frame::Entry(_)),
+            Err(_),
+            Ok(Frame::Signal(_))
+        ]
+    ));
     assert!(matches!(
         Frame::decode(format!("E{MESSAGE}").as_bytes()),
         Ok(Frame::Entry(_))

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use ticket_shared::stream::Frame;
+use ticket_shared::stream::{DecodeError, Frame};
 use tokio::time::Instant;
 
 use super::{Room, Seen};
@@ -18,7 +18,13 @@ const CHUNK: usize = 200;
 impl Room {
     /// Something came over the channel.
     pub(super) async fn frame(&mut self, bytes: &Bytes) {
-        match Frame::decode(bytes) {
+        for frame in Frame::decode_all(bytes) {
+            self.one_frame(frame).await;
+        }
+    }
+
+    async fn one_frame(&mut self, frame: Result<Frame, DecodeError>) {
+        match frame {
             Ok(Frame::Entry(entry)) => {
                 let Some(seen) = &self.seen else { return };
                 if entry.epoch != seen.epoch {
