@@ -9,7 +9,11 @@ use futures::future::join_all;
 use ticket_gateway::{
     access::Grant,
     store::Store,
-    ticket::{Tickets, append::Change, commit::Commit},
+    ticket::{
+        Tickets,
+        append::{Change, RUN},
+        commit::Commit,
+    },
     watch::Watch,
 };
 use ticket_shared::{
@@ -115,6 +119,19 @@ fn append_message(bencher: Bencher<'_, '_>, flights: usize) {
     bencher.counter(ItemsCount::new(flights)).bench_local(|| {
         let sends = (0..flights).map(|_| bed.tickets.send(bed.ticket, message(), &Grant::TEAM));
         for sent in bed.runtime.block_on(join_all(sends)) {
+            sent.expect("the message is appended");
+        }
+    });
+}
+
+/// Messages of one sender that go together.
+#[divan::bench(args = [4, RUN])]
+fn append_run(bencher: Bencher<'_, '_>, length: usize) {
+    let bed = Bed::start();
+    bencher.counter(ItemsCount::new(length)).bench_local(|| {
+        let run = (0..length).map(|_| message()).collect();
+        let sends = bed.tickets.send_all(bed.ticket, run, &Grant::TEAM);
+        for sent in bed.runtime.block_on(sends) {
             sent.expect("the message is appended");
         }
     });
