@@ -123,11 +123,11 @@ impl<T> Receiver<T> {
     /// The next item, where one waits that is `wanted`.
     pub fn try_recv_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let mut state = self.0.state();
-        state
-            .items
-            .front()
-            .is_some_and(wanted)
-            .then(|| state.items.pop_front())?
+        if state.items.front().is_some_and(wanted) {
+            state.items.pop_front()
+        } else {
+            None
+        }
     }
 
     /// Whether nothing waits.

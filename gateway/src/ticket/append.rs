@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use fred::types::Value;
 use serde_json::json;
 use ticket_shared::{
     domain::{Agent, Message, Status, Ticket, UserType},
@@ -11,15 +10,16 @@ use ticket_shared::{
     stream::{Actor, Base, Entry, Head, NewMessage, preview},
 };
 
-use super::{
-    Tickets,
-    commit::{ARGS, KEYS, Words},
-    view::{Part, parse_refusal},
-};
+pub use super::commit::RUN;
+
+mod call;
+
+use call::{Answer, Call};
+
+use super::{Tickets, view::Part};
 use crate::{
     access::{Grant, Reach},
     error::Error,
-    script::Items,
 };
 
 /// A change of a ticket that is no message.
@@ -39,42 +39,6 @@ pub enum Opened {
     /// The same request had opened it before.
     Before(Box<Ticket>),
 }
-
-/// What the script answered.
-enum Answer {
-    Done {
-        seq: u64,
-        at: i64,
-        frame: bytes::Bytes,
-    },
-    Repeat {
-        seq: u64,
-        frame: Option<bytes::Bytes>,
-    },
-    Stale(Ticket),
-    Exists(Ticket, Base),
-    Cold,
-    Hidden,
-    Distrusted {
-        seq: u64,
-        epoch: String,
-    },
-}
-
-/// One append, less the keys.
-struct Call {
-    op: &'static str,
-    /// The message to look for among those sent before.
-    known: Option<Id>,
-    /// The newest `seq` that the caller saw, where the change depends on that.
-    expected: Option<u64>,
-    grant: Grant,
-    change: String,
-    /// What the script needs for it.
-    more: [String; 2],
-}
-
-pub use super::commit::RUN;
 
 impl Tickets {
     /// Appends messages, one after the other with nothing between them, or finds the first one where one was sent before;
@@ -343,69 +307,6 @@ impl Tickets {
             },
         )
         .collect()
-    }
-}
-
-impl Call {
-    /// As the script takes it.
-    fn words(&self, id: Id, names: &[String; KEYS], channel: &str) -> Result<Words, Error> {
-        let id = id.to_string();
-        let known = self.known.map(Id::bytes);
-        let expected = self.expected.map(|seq| seq.to_string());
-        let owner = match &self.grant.reach {
-            Reach::Of(user) => serde_json::to_string(user)?,
-            Reach::All | Reach::These(_) => String::new(),
-        };
-        let args: [&[u8]; ARGS] = [
-            self.op.as_bytes(),
-            id.as_bytes(),
-            channel.as_bytes(),
-            known.as_ref().map_or(&[], |bytes| &bytes[..]),
-            expected.as_deref().unwrap_or_default().as_bytes(),
-            match self.grant.side {
-                UserType::User => b"1",
-                UserType::Agent => b"0",
-            },
-            owner.as_bytes(),
-            self.change.as_bytes(),
-            self.more[0].as_bytes(),
-            self.more[1].as_bytes(),
-        ];
-        Ok(Words::new(names, &args))
-    }
-
-    /// Reads what the script answered.
-    fn answer(&self, id: Id, answer: Value) -> Result<Answer, Error> {
-        let mut items = Items::of(answer);
-        match items.text().as_deref() {
-            Some("ok") => {
-                let (seq, at) = (items.number(), items.number());
-                let frame = items.bytes().unwrap_or_default();
-                tracing::debug!(ticket.id = %id, seq, kind = self.op, "appended");
-                Ok(Answer::Done {
-                    seq,
-                    at: i64::try_from(at).unwrap_or(0),
-                    frame,
-                })
-            }
-            Some("repeat") => Ok(Answer::Repeat {
-                seq: items.number(),
-                frame: items.bytes(),
-            }),
-            Some("stale") => {
-                let (ticket, _) = parse_refusal(&mut items, id, self.grant.side)?;
-                Ok(Answer::Stale(ticket))
-            }
-            Some("exists") => parse_refusal(&mut items, id, self.grant.side)
-                .map(|(ticket, base)| Answer::Exists(ticket, base)),
-            Some("cold") => Ok(Answer::Cold),
-            Some("hidden") => Ok(Answer::Hidden),
-            Some("distrusted") => Ok(Answer::Distrusted {
-                seq: items.number(),
-                epoch: items.text().unwrap_or_default(),
-            }),
-            _ => Err(Error::Internal("append: unknown answer".into())),
-        }
     }
 }
 

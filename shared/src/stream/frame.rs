@@ -57,7 +57,7 @@ pub enum Frame {
 impl Frame {
     /// Reads a payload: frames in their order, each in a line of its own. What is appended together comes together.
     pub fn decode_all(payload: &[u8]) -> impl Iterator<Item = Result<Self, DecodeError>> {
-        // Within JSON that no person wrote a line never ends.
+        // JSON escapes ends of lines within texts, and nothing here writes any between them.
         payload.split(|byte| *byte == b'\n').map(Self::decode)
     }
 
