@@ -11,6 +11,7 @@ pub mod auth;
 pub mod config;
 pub mod error;
 pub mod identify;
+mod lane;
 pub mod mailbox;
 pub mod metrics;
 pub mod net;

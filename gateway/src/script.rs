@@ -2,7 +2,7 @@
 
 use fred::{
     clients::Client,
-    error::Error,
+    error::{Error, ErrorKind},
     interfaces::{ClientLike, LuaInterface},
     types::{MultipleKeys, Value},
 };
@@ -54,6 +54,21 @@ impl Script {
             }
             answer => answer,
         }
+    }
+}
+
+/// What a script says of one of several things that it was asked for, or why Redis refused that one, where the script
+/// says `{'failed', reason}`.
+pub(crate) fn refused(answer: Value) -> Result<Value, crate::error::Error> {
+    let Value::Array(items) = &answer else {
+        return Ok(answer);
+    };
+    match &items[..] {
+        [word, reason] if word.as_bytes() == Some(b"failed") => {
+            let reason = reason.as_string().unwrap_or_default();
+            Err(Error::new(ErrorKind::Unknown, reason).into())
+        }
+        _ => Ok(answer),
     }
 }
 
