@@ -134,7 +134,7 @@ impl App {
             .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
             .build_layer();
 
-        let presence = Arc::new(Presence::new(commands.clone(), keys.clone()));
+        let presence = Arc::new(Presence::start(commands.clone(), keys.clone(), &life));
         let commit = match config.durability {
             Durability::Stream => Commit::start(&commands, &keys, &life),
             Durability::Replica => {

@@ -18,10 +18,9 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local function came(lease, person, json)
-  -- The connection came back under the same id before its grace was over.
-  if redis.call('ZREM', KEYS[1], '~' .. lease) == 1 then redis.call('HINCRBY', KEYS[2], '#' .. person, -1) end
   if redis.call('ZADD', KEYS[1], now + lease_ms, lease) == 1 then
-    redis.call('HINCRBY', KEYS[2], '#' .. person, 1)
+    -- Where its connection had ended, it came back under the same id before the grace was over, and counts already.
+    if redis.call('ZREM', KEYS[1], '~' .. lease) == 0 then redis.call('HINCRBY', KEYS[2], '#' .. person, 1) end
     if redis.call('HSETNX', KEYS[2], person, json) == 1 then
       redis.call('SPUBLISH', channel, 'S{"joined":' .. json .. '}')
     else

@@ -6,7 +6,12 @@
 use std::time::Duration;
 
 use fred::{clients::Client, types::Value};
-use ticket_shared::{domain::Person, id::Id, stream::Keys};
+use ticket_shared::{domain::Person, id::Id, lifecycle::Lifecycle, stream::Keys};
+use tokio::time::Instant;
+
+mod beats;
+
+use beats::{Beat, Beats};
 
 use crate::{
     error::Error,
@@ -15,6 +20,8 @@ use crate::{
 
 /// How often a gateway renews the leases of its sockets.
 pub const BEAT: Duration = Duration::from_secs(10);
+/// At how many times between two beats tickets beat: not all at once, and those of a time in as few calls as they fit.
+const TIMES: u8 = 64;
 /// How long a lease lasts. With [`BEAT`], people of a killed gateway are gone after 42 s at the latest, and a
 /// gateway may miss two beats.
 const LEASE: Duration = Duration::from_secs(32);
@@ -46,21 +53,31 @@ pub struct Position {
 }
 
 /// The leases of all tickets.
-#[derive(Debug)]
 pub struct Presence {
     redis: Client,
     keys: Keys,
     script: Script,
+    beats: Beats,
+    /// What the times of beats count from.
+    began: Instant,
 }
 
 impl Presence {
     /// Leases under `keys` in `redis`.
-    pub fn new(redis: Client, keys: Keys) -> Self {
+    pub fn start(redis: Client, keys: Keys, life: &Lifecycle) -> Self {
         Self {
+            script: Script::new(include_str!("presence.lua")),
+            beats: Beats::start(&redis, &keys, life),
+            began: Instant::now(),
             redis,
             keys,
-            script: Script::new(include_str!("presence.lua")),
         }
+    }
+
+    /// When the sockets of a ticket are to be renewed next, where they just were: one [`BEAT`] later at the latest.
+    pub fn next_beat(&self, ticket: Id) -> Instant {
+        let now = Instant::now();
+        now + until_beat(ticket, now - self.began)
     }
 
     /// The keys and arguments of the script for a socket that comes in.
@@ -129,24 +146,24 @@ impl Presence {
         ticket: Id,
         leases: impl Iterator<Item = Lease<'a>>,
     ) -> Result<Position, Error> {
-        let mut more = Vec::new();
+        let (mut more, mut count) = (Vec::new(), 0);
         for lease in leases {
+            count += 1;
             more.extend([
                 lease.name(),
                 lease.person.key().into(),
                 serde_json::to_string(lease.person)?.into(),
             ]);
         }
-        let (names, args) = call(&self.keys, ticket, "beat", more);
-        let mut names = names.to_vec();
-        names.extend([
-            self.keys.state(ticket),
-            self.keys.epoch(self.keys.partition(ticket)),
-        ]);
-        let mut answer = Items::of(self.script.call(&self.redis, names, args).await?);
-        let seq = answer.text().and_then(|seq| seq.parse().ok());
-        let epoch = answer.text().unwrap_or_default();
-        Ok(Position { seq, epoch })
+        let ([here, who], args) = call(&self.keys, ticket, "beat", more);
+        let partition = self.keys.partition(ticket);
+        let (state, epoch) = (self.keys.state(ticket), self.keys.epoch(partition));
+        let beat = Beat {
+            keys: [here, who, state, epoch],
+            args,
+            leases: count,
+        };
+        self.beats.call(partition, beat).await
     }
 
     async fn call(&self, ticket: Id, op: &'static str, more: Vec<Value>) -> Result<Value, Error> {
@@ -162,4 +179,39 @@ fn call(keys: &Keys, ticket: Id, op: &'static str, more: Vec<Value>) -> ([String
     let mut args: Vec<Value> = vec![op.into(), keys.live(ticket).into(), lease.into()];
     args.extend(more);
     (names, args)
+}
+
+/// For how long a ticket that has just beaten waits, where so much time has passed since the beginning.
+fn until_beat(ticket: Id, since: Duration) -> Duration {
+    // The last byte counts up from id to id.
+    let own = BEAT / u32::from(TIMES) * u32::from(ticket.bytes()[11] % TIMES);
+    let beat = BEAT.as_nanos();
+    let ahead = (own.as_nanos() + beat - since.as_nanos() % beat) % beat;
+    match u64::try_from(ahead) {
+        Ok(ahead @ 1..) => Duration::from_nanos(ahead),
+        _ => BEAT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_beat_at_their_time_once_in_each_beat() {
+        let ticket = |last| {
+            let mut bytes = [7; 12];
+            bytes[11] = last;
+            Id::from_bytes(bytes)
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(until_beat(ticket(0), ms(0)), BEAT);
+        assert_eq!(until_beat(ticket(0), ms(1)) + ms(1), BEAT);
+        assert_eq!(until_beat(ticket(32), ms(0)), BEAT / 2);
+        assert_eq!(until_beat(ticket(32), ms(20_000)), BEAT / 2);
+        assert_eq!(until_beat(ticket(32), ms(5_000)), BEAT);
+        assert_eq!(until_beat(ticket(32), ms(5_001)) + ms(1), BEAT);
+        assert_eq!(until_beat(ticket(32 + TIMES), ms(4_999)), ms(1));
+        assert_eq!(until_beat(ticket(63), ms(3)) + ms(3), BEAT / 64 * 63);
+    }
 }

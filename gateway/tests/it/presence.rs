@@ -42,7 +42,7 @@ async fn enter(world: &World, ticket: Id, lease: Lease<'_>) -> Vec<Person> {
 }
 
 async fn a_ticket(world: &World) -> (Id, Presence) {
-    let presence = Presence::new(world.redis.clone(), world.keys.clone());
+    let presence = Presence::start(world.redis.clone(), world.keys.clone(), &world.life);
     (opened(world).await.id, presence)
 }
 
@@ -174,6 +174,49 @@ async fn a_lease_that_nobody_renews_times_out_once_and_may_come_back() {
         channel.client.quit().await.unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn tickets_that_beat_together_are_renewed_each_and_one_that_fails_fails_alone() {
+    in_world(|world| async move {
+        let (first, presence) = a_ticket(&world).await;
+        let mut tickets = vec![first];
+        for _ in 0..40 {
+            tickets.push(opened(&world).await.id);
+        }
+        let (sara, omar) = (person("sara"), person("omar"));
+        let (one, two) = (lease("s1", &sara), lease("s2", &omar));
+        // Not what a lease is kept in.
+        let broken = tickets[7];
+        let _: () = world
+            .redis
+            .set(world.keys.here(broken), "x", None, None, false)
+            .await
+            .unwrap();
+        let beat = |ticket| presence.beat(ticket, [one, two].into_iter());
+        let beats = futures::future::join_all(tickets.iter().copied().map(beat)).await;
+        for (ticket, beat) in tickets.iter().zip(beats) {
+            if *ticket == broken {
+                assert!(matches!(beat, Err(Error::Internal(_))), "{beat:?}");
+                continue;
+            }
+            let position = beat.unwrap();
+            assert_eq!(position.seq, Some(1));
+            assert!(!position.epoch.is_empty());
+            assert_eq!(kept(&world, *ticket).await, 2);
+        }
+        // More than a function of Lua can be given at once.
+        let names: Vec<String> = (0..4_000).map(|number| format!("s{number}")).collect();
+        let crowd = names.iter().map(|name| lease(name, &sara));
+        presence.beat(first, crowd).await.unwrap();
+        assert_eq!(kept(&world, first).await, 4_001, "omar has one of his own");
+    })
+    .await;
+}
+
+/// How many leases a ticket has.
+async fn kept(world: &World, ticket: Id) -> u64 {
+    world.redis.zcard(world.keys.here(ticket)).await.unwrap()
 }
 
 #[tokio::test]

@@ -37,14 +37,7 @@ use member::Member;
 use outbox::Outbox;
 
 use super::{Command, Follower, Shared};
-use crate::{
-    adapter::Adapter,
-    error::Error,
-    mailbox,
-    presence::{BEAT, GRACE},
-    queue,
-    socket::Reply,
-};
+use crate::{adapter::Adapter, error::Error, mailbox, presence::GRACE, queue, socket::Reply};
 
 /// How long a ticket is followed after its last socket left: past the grace of that socket's person.
 const LINGER: Duration = Duration::from_secs(5);
@@ -107,17 +100,14 @@ struct Seen {
 
 impl Room {
     pub(super) fn new(ticket: Id, shared: Shared, missed: Arc<AtomicBool>) -> Self {
-        // Spread by id, so that thousands of tickets do not beat at once.
-        let spread =
-            u64::from(ticket.bytes()[11]) * u64::try_from(BEAT.as_millis()).unwrap_or(0) / 256;
         Self {
             ticket,
+            next_beat: shared.presence.next_beat(ticket),
             shared,
             missed,
             members: HashMap::new(),
             seen: None,
             typing: HashMap::new(),
-            next_beat: Instant::now() + Duration::from_millis(spread),
             sweep_at: None,
             end_at: Some(Instant::now() + LINGER),
             outbox: Outbox::default(),
@@ -253,7 +243,7 @@ impl Room {
             self.sweep_at = None;
         }
         if beat {
-            self.next_beat = now + BEAT;
+            self.next_beat = self.shared.presence.next_beat(self.ticket);
             // Sockets whose end nobody told us of, or that had to leave while the queue was full.
             let gone: Vec<_> = self
                 .members
