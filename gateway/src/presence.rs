@@ -21,7 +21,8 @@ use crate::{
 /// How often a gateway renews the leases of its sockets.
 pub const BEAT: Duration = Duration::from_secs(10);
 /// At how many times between two beats tickets beat: not all at once, and those of a time in as few calls as they fit.
-const TIMES: u8 = 64;
+/// With 64 the bursts of 2,500 tickets show in the slowest hundredth of the joins, and save no more.
+const TIMES: u32 = 256;
 /// How long a lease lasts. With [`BEAT`], people of a killed gateway are gone after 42 s at the latest, and a
 /// gateway may miss two beats.
 const LEASE: Duration = Duration::from_secs(32);
@@ -184,7 +185,7 @@ fn call(keys: &Keys, ticket: Id, op: &'static str, more: Vec<Value>) -> ([String
 /// For how long a ticket that has just beaten waits, where so much time has passed since the beginning.
 fn until_beat(ticket: Id, since: Duration) -> Duration {
     // The last byte counts up from id to id.
-    let own = BEAT / u32::from(TIMES) * u32::from(ticket.bytes()[11] % TIMES);
+    let own = BEAT / TIMES * u32::from(ticket.bytes()[11]);
     let beat = BEAT.as_nanos();
     let ahead = (own.as_nanos() + beat - since.as_nanos() % beat) % beat;
     match u64::try_from(ahead) {
@@ -207,11 +208,11 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(until_beat(ticket(0), ms(0)), BEAT);
         assert_eq!(until_beat(ticket(0), ms(1)) + ms(1), BEAT);
-        assert_eq!(until_beat(ticket(32), ms(0)), BEAT / 2);
-        assert_eq!(until_beat(ticket(32), ms(20_000)), BEAT / 2);
-        assert_eq!(until_beat(ticket(32), ms(5_000)), BEAT);
-        assert_eq!(until_beat(ticket(32), ms(5_001)) + ms(1), BEAT);
-        assert_eq!(until_beat(ticket(32 + TIMES), ms(4_999)), ms(1));
-        assert_eq!(until_beat(ticket(63), ms(3)) + ms(3), BEAT / 64 * 63);
+        assert_eq!(until_beat(ticket(128), ms(0)), BEAT / 2);
+        assert_eq!(until_beat(ticket(128), ms(20_000)), BEAT / 2);
+        assert_eq!(until_beat(ticket(128), ms(5_000)), BEAT);
+        assert_eq!(until_beat(ticket(128), ms(5_001)) + ms(1), BEAT);
+        assert_eq!(until_beat(ticket(128), ms(14_999)), ms(1));
+        assert_eq!(until_beat(ticket(255), ms(3)) + ms(3), BEAT / 256 * 255);
     }
 }

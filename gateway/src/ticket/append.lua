@@ -26,7 +26,9 @@ local clock_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
 -- before, and so begins another. A server that came back under a new id with the files that it had goes on.
 local info = redis.call('INFO', 'replication')
-local line = string.match(info, 'master_replid:(%x+)')
+-- A plain search: a pattern takes as long as Redis takes for the text.
+local _, found = string.find(info, 'master_replid:', 1, true)
+local line = string.sub(info, found + 1, found + 40)
 local epochs = {}
 local function epoch_of(key)
   if epochs[key] then return epochs[key] end
