@@ -1,24 +1,19 @@
 //! Leases of sockets, counted by person, against a real Redis.
 
-use std::time::Duration;
-
-use fred::interfaces::{
-    ClientLike, EventInterface, KeysInterface, PubsubInterface, SortedSetsInterface,
-};
+use fred::interfaces::{KeysInterface, SortedSetsInterface};
 use ticket_gateway::{
     error::Error,
     presence::{Lease, Presence},
     ticket::view::Part,
 };
 use ticket_shared::{
-    config::Secret,
     domain::{Person, UserType},
     id::Id,
-    redis,
     stream::{Frame, LeftReason, Signal},
 };
 
 use crate::{
+    channel::Channel,
     tickets::opened,
     world::{World, in_world},
 };
@@ -46,43 +41,14 @@ async fn a_ticket(world: &World) -> (Id, Presence) {
     (opened(world).await.id, presence)
 }
 
-/// What goes over a ticket's channel.
-struct Channel {
-    client: fred::clients::SubscriberClient,
-    messages: tokio::sync::broadcast::Receiver<fred::types::Message>,
-}
-
-impl Channel {
-    async fn of(world: &World, ticket: Id) -> Self {
-        let url = Secret::new(std::env::var("REDIS_URL").unwrap());
-        let client = redis::subscriber(&url).unwrap();
-        let messages = client.message_rx();
-        client.init().await.unwrap();
-        client.ssubscribe(world.keys.live(ticket)).await.unwrap();
-        Self { client, messages }
-    }
-
-    /// Everything up to now: up to a mark that is published last.
-    async fn heard(&mut self, world: &World, ticket: Id) -> Vec<Signal> {
-        let _: i64 = world
-            .redis
-            .spublish(world.keys.live(ticket), "mark")
-            .await
-            .unwrap();
-        let mut heard = Vec::new();
-        loop {
-            let next = tokio::time::timeout(Duration::from_secs(10), self.messages.recv());
-            let message = next.await.expect("the mark comes").unwrap();
-            let bytes = message.value.into_owned_bytes().unwrap();
-            if bytes == b"mark" {
-                return heard;
-            }
-            match Frame::decode(&bytes).unwrap() {
-                Frame::Signal(signal) => heard.push(signal),
-                Frame::Entry(_) => panic!("presence is no part of the log"),
-            }
-        }
-    }
+/// Who came and went up to now.
+async fn heard(channel: &mut Channel, world: &World) -> Vec<Signal> {
+    let said = channel.said(world).await.into_iter();
+    said.map(|bytes| match Frame::decode(&bytes).unwrap() {
+        Frame::Signal(signal) => signal,
+        Frame::Entry(_) => panic!("presence is no part of the log"),
+    })
+    .collect()
 }
 
 fn joined(lease: Lease<'_>) -> Signal {
@@ -109,18 +75,18 @@ async fn a_person_comes_and_goes_once_however_many_tabs() {
         let all = enter(&world, ticket, other).await;
         assert_eq!(all, [omar.clone(), sara.clone()]);
         assert_eq!(
-            channel.heard(&world, ticket).await,
+            heard(&mut channel, &world).await,
             [joined(one), joined(other)]
         );
         presence.leave(ticket, one).await.unwrap();
         presence.leave(ticket, one).await.unwrap();
-        assert_eq!(channel.heard(&world, ticket).await, []);
+        assert_eq!(heard(&mut channel, &world).await, []);
         presence.leave(ticket, two).await.unwrap();
         assert_eq!(
-            channel.heard(&world, ticket).await,
+            heard(&mut channel, &world).await,
             [left(two, LeftReason::Left)]
         );
-        channel.client.quit().await.unwrap();
+        channel.close().await;
     })
     .await;
 }
@@ -137,16 +103,16 @@ async fn a_reload_is_no_coming_and_going_but_a_broken_connection_is() {
         enter(&world, ticket, after).await;
         run_out(&world, ticket, "~s1|user:sara").await;
         presence.beat(ticket, [after].into_iter()).await.unwrap();
-        assert_eq!(channel.heard(&world, ticket).await, [joined(before)]);
+        assert_eq!(heard(&mut channel, &world).await, [joined(before)]);
         presence.disconnected(ticket, after).await.unwrap();
         run_out(&world, ticket, "~s2|user:sara").await;
         presence.beat(ticket, std::iter::empty()).await.unwrap();
         presence.beat(ticket, std::iter::empty()).await.unwrap();
         assert_eq!(
-            channel.heard(&world, ticket).await,
+            heard(&mut channel, &world).await,
             [left(after, LeftReason::Disconnected)]
         );
-        channel.client.quit().await.unwrap();
+        channel.close().await;
     })
     .await;
 }
@@ -160,18 +126,18 @@ async fn a_lease_that_nobody_renews_times_out_once_and_may_come_back() {
         let (paused, other) = (lease("s1", &sara), lease("s2", &omar));
         enter(&world, ticket, paused).await;
         enter(&world, ticket, other).await;
-        channel.heard(&world, ticket).await;
+        heard(&mut channel, &world).await;
         run_out(&world, ticket, "s1|user:sara").await;
         let beats = (0..4).map(|_| presence.beat(ticket, [other].into_iter()));
         futures::future::join_all(beats).await;
         assert_eq!(
-            channel.heard(&world, ticket).await,
+            heard(&mut channel, &world).await,
             [left(paused, LeftReason::Timeout)]
         );
         // Its gateway was only asleep.
         presence.beat(ticket, [paused].into_iter()).await.unwrap();
-        assert_eq!(channel.heard(&world, ticket).await, [joined(paused)]);
-        channel.client.quit().await.unwrap();
+        assert_eq!(heard(&mut channel, &world).await, [joined(paused)]);
+        channel.close().await;
     })
     .await;
 }

@@ -4,10 +4,11 @@ use ticket_gateway::{access::Grant, ticket::append::RUN};
 use ticket_shared::{
     domain::{Message, UserType},
     id::Id,
-    stream::NewMessage,
+    stream::{Frame, NewMessage},
 };
 
 use crate::{
+    channel::Channel,
     tickets::{opened, stored_ticket},
     world::{World, in_world, message},
 };
@@ -102,6 +103,30 @@ async fn a_run_leaves_behind_what_single_messages_do() {
             }
             assert_eq!(seen[0], seen[1]);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_is_told_at_once() {
+    in_world(|world| async move {
+        let id = opened(&world).await.id;
+        let mut channel = Channel::of(&world, id).await;
+        let all = world
+            .tickets
+            .send_all(id, conversation(id), &Grant::TEAM)
+            .await;
+        assert!(all.iter().all(Result::is_ok));
+        let said = channel.said(&world).await;
+        let [told] = &said[..] else {
+            panic!("{} publications", said.len());
+        };
+        let entries = Frame::decode_all(told).map(|frame| match frame.unwrap() {
+            Frame::Entry(entry) => entry.seq,
+            Frame::Signal(signal) => panic!("{signal:?}"),
+        });
+        assert_eq!(entries.collect::<Vec<_>>(), [2, 3, 4, 5]);
+        channel.close().await;
     })
     .await;
 }
