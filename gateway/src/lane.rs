@@ -16,7 +16,7 @@ use crate::error::Error;
 /// What carries the groups of a lane.
 pub(crate) trait Carrier: Send + Sync + 'static {
     /// What one caller asks for. It is never split over two groups.
-    type Call: Send + Sync;
+    type Call: Send;
     /// What that caller is told.
     type Answer: Send;
     /// The name of its task.
@@ -32,7 +32,7 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// Sends a group. Answers each of `calls`, in their order.
     fn send(
         &self,
-        calls: &[Self::Call],
+        calls: Vec<Self::Call>,
     ) -> impl Future<Output = Result<Vec<Self::Answer>, RedisError>> + Send;
 }
 
@@ -120,7 +120,7 @@ async fn send<C: Carrier>(carrier: &C, jobs: Vec<Job<C>>) {
     if calls.is_empty() {
         return;
     }
-    match carrier.send(&calls).await {
+    match carrier.send(calls).await {
         // Who finds no answer takes the end of its channel for one.
         Ok(answers) => {
             for (done, answer) in waiting.into_iter().zip(answers) {
@@ -181,8 +181,8 @@ mod tests {
             *call
         }
 
-        async fn send(&self, calls: &[usize]) -> Result<Vec<()>, RedisError> {
-            Ok(calls.iter().map(|_| ()).collect())
+        async fn send(&self, calls: Vec<usize>) -> Result<Vec<()>, RedisError> {
+            Ok(calls.into_iter().map(|_| ()).collect())
         }
     }
 

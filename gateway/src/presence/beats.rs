@@ -79,16 +79,17 @@ impl Carrier for Beating {
         2 + beat.leases
     }
 
-    async fn send(&self, beats: &[Beat]) -> Result<Vec<Self::Answer>, RedisError> {
-        let keys = beats.iter().flat_map(|beat| &beat.keys);
-        let keys: Vec<Key> = keys.map(Key::from).collect();
+    async fn send(&self, beats: Vec<Beat>) -> Result<Vec<Self::Answer>, RedisError> {
+        let count = beats.len();
+        let mut keys = Vec::with_capacity(count * KEYS);
         let mut args = Vec::with_capacity(beats.iter().map(|beat| beat.args.len() + 1).sum());
         for beat in beats {
+            keys.extend(beat.keys.map(Key::from));
             args.push(beat.args.len().to_string().into());
-            args.extend_from_slice(&beat.args);
+            args.extend(beat.args);
         }
         match self.script.call(&self.client, keys, args).await? {
-            Value::Array(answers) if answers.len() == beats.len() => {
+            Value::Array(answers) if answers.len() == count => {
                 Ok(answers.into_iter().map(refused).collect())
             }
             _ => Err(RedisError::new(ErrorKind::Parse, "answers are missing")),

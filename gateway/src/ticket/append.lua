@@ -1,13 +1,13 @@
 -- Appends entries to tickets' logs, one after the other. All of an entry happens, or nothing of it; one that fails
 -- does not stop the next. They come in groups, because much of what a call costs it costs once.
 --
--- KEYS  of each entry  1 state  2 log  3 idem  4 events  5 dirty  6 epoch
--- ARGV  the epoch to begin with where Redis has none, then of each entry
---       1 op (created, message, status, assigned)   2 ticket id   3 channel
---       4 message id to look for among those sent before, or ''
---       5 expected seq, or ''   6 '1' where the caller only sees what users see
---       7 whose ticket it must be: a user's id as JSON text, or ''
---       8 the change, as JSON   9 10 what the op needs (below), or ''
+-- KEYS  of each run of entries  1 state  2 log  3 idem  4 events  5 dirty  6 epoch
+-- ARGV  the epoch to begin with where Redis has none, then of each run
+--       1 how many entries   2 ticket id   3 channel   4 '1' where the caller only sees what users see
+--       5 whose ticket it must be: a user's id as JSON text, or ''
+--       and then of each of its entries
+--       1 op (created, message, status, assigned)   2 message id to look for among those sent before, or ''
+--       3 expected seq, or ''   4 the change, as JSON   5 6 what the op needs (below), or ''
 -- Answers of each entry
 --   {'ok', seq, at, frame}                       appended; frame is the entry's JSON, left out of a message
 --   {'repeat', seq, frame or false}              sent before; frame only while the log holds it
@@ -68,11 +68,12 @@ local function state_of(key, with_base)
   return s
 end
 
--- One entry; its keys come after the `k`th, its arguments after the `a`th.
-local function append(k, a)
+-- One entry. The keys of its run come after the `k`th, what is about all of the run after the `r`th argument, and what
+-- is its own after the `a`th.
+local function append(k, r, a)
   local state, log, idem, events, dirty = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]
-  local op, id, channel, known, expected = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
-  local as_user, owner, change = ARGV[a + 6], ARGV[a + 7], ARGV[a + 8]
+  local id, channel, as_user, owner = ARGV[r + 2], ARGV[r + 3], ARGV[r + 4], ARGV[r + 5]
+  local op, known, expected, change = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
 
   local s = state_of(state, op ~= 'message' or owner ~= '')
   local seq, pub, persisted, floor, updated = s.seq, s.pub, s.persisted, s.floor, s.updated
@@ -121,37 +122,37 @@ local function append(k, a)
   end
 
   if op == 'message' then
-    -- 9 '1' for internal   10 preview
-    if ARGV[a + 9] == '1' then
+    -- 5 '1' for internal   6 preview
+    if ARGV[a + 5] == '1' then
       -- States from before there was such a time go by the other one.
       mark, public_at = 'i', s.public_at or updated
       extra = ',"pa":' .. public_at
       if last then extra = extra .. ',"l":' .. last end
     else
       mark, count, pub = 'm', int(count + 1), seq
-      last = string.sub(ARGV[a + 10], 1, -2) .. ',"at":' .. at .. '}'
+      last = string.sub(ARGV[a + 6], 1, -2) .. ',"at":' .. at .. '}'
     end
   else
     pub = seq
     if op == 'created' then
-      -- 9 base   10 head
-      base = string.sub(ARGV[a + 9], 1, -2) .. ',"createdAt":' .. at .. '}'
-      head = ARGV[a + 10]
+      -- 5 base   6 head
+      base = string.sub(ARGV[a + 5], 1, -2) .. ',"createdAt":' .. at .. '}'
+      head = ARGV[a + 6]
     else
       local h = cjson.decode(head)
       if op == 'status' then
-        -- 9 status
-        local to = ARGV[a + 9]
+        -- 5 status
+        local to = ARGV[a + 5]
         extra = ',"fs":"' .. h.status .. '"'
         if to ~= 'closed' then h.closedAt = nil elseif h.status ~= 'closed' then h.closedAt = at end
         h.status = to
       else
-        -- 9 agent id, or ''   10 agent name
+        -- 5 agent id, or ''   6 agent name
         if h.agentId then
           extra = ',"fa":' .. cjson.encode({agentId = h.agentId, agentName = h.agentName})
         end
         h.agentId, h.agentName = nil, nil
-        if ARGV[a + 9] ~= '' then h.agentId, h.agentName = ARGV[a + 9], ARGV[a + 10] end
+        if ARGV[a + 5] ~= '' then h.agentId, h.agentName = ARGV[a + 5], ARGV[a + 6] end
       end
       head = cjson.encode(h)
     end
@@ -196,10 +197,15 @@ local function append(k, a)
   return {'ok', number, at, op ~= 'message' and frame or ''}
 end
 
-local answers = {}
-for i = 1, #KEYS / 6 do
-  local done, answer = pcall(append, (i - 1) * 6, 1 + (i - 1) * 10)
-  answers[i] = done and answer or {'failed', type(answer) == 'table' and answer.err or tostring(answer)}
+local answers, k, r = {}, 0, 1
+while k < #KEYS do
+  local a = r + 5
+  for _ = 1, tonumber(ARGV[r + 1]) do
+    local done, answer = pcall(append, k, r, a)
+    answers[#answers + 1] = done and answer or {'failed', type(answer) == 'table' and answer.err or tostring(answer)}
+    a = a + 6
+  end
+  k, r = k + 6, a
 end
 
 -- Only what has changed: Redis writes every field to its own log, too.

@@ -60,7 +60,6 @@ impl Tickets {
                     op: "message",
                     known: Some(message.id),
                     expected: None,
-                    grant: grant.clone(),
                     change: serde_json::to_string(message)?,
                     more: [
                         if message.internal { "1" } else { "0" }.into(),
@@ -71,13 +70,13 @@ impl Tickets {
             .collect();
         let began = Instant::now();
         let answers = match calls {
-            Ok(calls) => match self.append(ticket, &calls).await {
+            Ok(calls) => match self.append(ticket, grant, &calls).await {
                 // The outcome is unknown. Under the same ids a second try can't double them. After a whole deadline it
                 // would only keep the client waiting: that one may try again itself.
                 Err(Error::Unavailable { part: "redis", .. })
                     if began.elapsed() < COMMAND_TIMEOUT =>
                 {
-                    self.append(ticket, &calls).await
+                    self.append(ticket, grant, &calls).await
                 }
                 answers => answers,
             },
@@ -146,13 +145,11 @@ impl Tickets {
         expected: Option<u64>,
         grant: &Grant,
     ) -> Result<Entry, Error> {
-        let grant = grant.clone();
         let call = match change {
             Change::Status(to) => Call {
                 op: "status",
                 known: None,
                 expected,
-                grant,
                 change: json!({ "to": to, "by": by }).to_string(),
                 more: [to.as_str().into(), String::new()],
             },
@@ -165,13 +162,12 @@ impl Tickets {
                     op: "assigned",
                     known: None,
                     expected,
-                    grant,
                     change,
                     more: [id, name],
                 }
             }
         };
-        match self.append_one(ticket, call).await? {
+        match self.append_one(ticket, grant, call).await? {
             Answer::Done { frame, .. } => Ok(Entry::decode(&frame)?),
             Answer::Stale(now) => Err(Error::Conflict(
                 "the ticket has changed meanwhile",
@@ -203,11 +199,10 @@ impl Tickets {
             op: "created",
             known: None,
             expected: None,
-            grant: Grant::TEAM,
             change: json!({ "by": by }).to_string(),
             more: [serde_json::to_string(base)?, serde_json::to_string(head)?],
         };
-        match self.append_one(id, call).await? {
+        match self.append_one(id, &Grant::TEAM, call).await? {
             Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
             Answer::Exists(ticket, first) => {
                 same(ticket, &first, base).map(|ticket| Opened::Before(Box::new(ticket)))
@@ -239,30 +234,33 @@ impl Tickets {
         }
     }
 
-    async fn append_one(&self, id: Id, call: Call) -> Result<Answer, Error> {
-        let answers = self.append(id, &[call]).await?;
+    async fn append_one(&self, id: Id, grant: &Grant, call: Call) -> Result<Answer, Error> {
+        let answers = self.append(id, grant, &[call]).await?;
         let answer = answers.into_iter().next();
         answer.unwrap_or_else(|| Err(Error::Internal("append: no answer".into())))
     }
 
     /// Appends as one caller's calls say, in their order. An error for all of them means that what became of any of them
     /// is not known, or that none was looked at.
-    async fn append(&self, id: Id, calls: &[Call]) -> Result<Vec<Result<Answer, Error>>, Error> {
+    async fn append(
+        &self,
+        id: Id,
+        grant: &Grant,
+        calls: &[Call],
+    ) -> Result<Vec<Result<Answer, Error>>, Error> {
         if self.0.admission.refuses() {
             return Err(Error::Overloaded("too much is owed to the database"));
         }
         let mut answers = Vec::with_capacity(calls.len());
-        if let Some(call) = calls.first()
-            && !matches!(call.grant.reach, Reach::All | Reach::Of(_))
-        {
-            self.permit(id, &call.grant.reach).await?;
+        if !matches!(grant.reach, Reach::All | Reach::Of(_)) {
+            self.permit(id, &grant.reach).await?;
         }
         for _ in 0..3 {
             let rest = &calls[answers.len()..];
-            let Some(first) = rest.first() else {
+            if rest.is_empty() {
                 return Ok(answers);
-            };
-            let mut told = self.append_once(id, rest).await?.into_iter();
+            }
+            let mut told = self.append_once(id, grant, rest).await?.into_iter();
             // What keeps the first of them out keeps out all that come after it: they are of one ticket and one caller, and
             // nothing happens between them. So they stay in order when they are tried again.
             let hurdle = loop {
@@ -278,7 +276,7 @@ impl Tickets {
                 Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
                 Answer::Hidden => return Err(self.hide(id).await),
                 _ => {
-                    self.permit(id, &first.grant.reach).await?;
+                    self.permit(id, &grant.reach).await?;
                     self.warm(id).await?;
                 }
             }
@@ -291,21 +289,20 @@ impl Tickets {
     async fn append_once(
         &self,
         id: Id,
+        grant: &Grant,
         calls: &[Call],
     ) -> Result<Vec<Result<Answer, Error>>, Error> {
         let keys = &self.0.keys;
-        let (names, channel) = (self.0.log_keys(id), keys.live(id));
-        let run = calls.iter().map(|call| call.words(id, &names, &channel));
-        let run = run.collect::<Result<Vec<_>, _>>()?;
+        let run = call::run(id, &self.0.log_keys(id), &keys.live(id), grant, calls)?;
         let told = self.0.commit.call(keys.partition(id), run).await?;
         let told = told.into_iter().zip(calls);
-        told.map(
-            |(answer, call)| match answer.and_then(|answer| call.answer(id, answer)) {
+        told.map(|(answer, call)| {
+            match answer.and_then(|answer| call.answer(id, grant.side, answer)) {
                 // Then nothing is known of the others either, and all of them are tried again, in order.
                 Err(error @ Error::Unavailable { .. }) => Err(error),
                 answer => Ok(answer),
-            },
-        )
+            }
+        })
         .collect()
     }
 }

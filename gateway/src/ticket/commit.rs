@@ -31,46 +31,55 @@ pub const RUN: usize = 16;
 /// How long replicas may take. Below the deadline of a command, which the `WAIT` itself is.
 const REPLICAS: Duration = Duration::from_millis(800);
 
-/// How many keys an append has.
+/// How many keys a run has.
 pub(super) const KEYS: usize = 6;
-/// How many arguments.
-pub(super) const ARGS: usize = 10;
+/// How many arguments are about all of it, after the number of its appends.
+const ABOUT: usize = 4;
+/// How many arguments each append has.
+const ARGS: usize = 6;
 
-/// The keys and arguments of an append, one behind the other in one piece of memory.
-pub(super) struct Words {
-    text: Bytes,
+/// Appends of one caller to one ticket, as the script takes them: keys and arguments one behind the other in one piece
+/// of memory.
+pub(super) struct Run {
+    text: Vec<u8>,
     /// Where each of them ends.
-    ends: [usize; KEYS + ARGS],
+    ends: Vec<usize>,
+    appends: usize,
 }
 
-impl Words {
-    pub(super) fn new(keys: &[String; KEYS], args: &[&[u8]; ARGS]) -> Self {
-        let words = || {
-            keys.iter()
-                .map(String::as_bytes)
-                .chain(args.iter().copied())
+impl Run {
+    pub(super) fn new(keys: &[String; KEYS], appends: usize, about: &[&[u8]; ABOUT]) -> Self {
+        let mut run = Self {
+            text: Vec::new(),
+            ends: Vec::with_capacity(KEYS + 1 + ABOUT + appends * ARGS),
+            appends,
         };
-        let mut text = Vec::with_capacity(words().map(<[u8]>::len).sum());
-        let mut ends = [0; KEYS + ARGS];
-        for (word, end) in words().zip(&mut ends) {
-            text.extend_from_slice(word);
-            *end = text.len();
+        run.extend(keys.iter().map(String::as_bytes));
+        run.extend([appends.to_string().as_bytes()]);
+        run.extend(about.iter().copied());
+        run
+    }
+
+    /// One of the appends.
+    pub(super) fn append(&mut self, args: &[&[u8]; ARGS]) {
+        self.extend(args.iter().copied());
+    }
+
+    fn extend<'a>(&mut self, words: impl IntoIterator<Item = &'a [u8]>) {
+        for word in words {
+            self.text.extend_from_slice(word);
+            self.ends.push(self.text.len());
         }
-        let text = text.into();
-        Self { text, ends }
     }
 
-    fn word(&self, place: usize) -> Bytes {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.text.slice(start..self.ends[place])
-    }
-
-    fn keys(&self) -> impl Iterator<Item = Bytes> {
-        (0..KEYS).map(|place| self.word(place))
-    }
-
-    fn args(&self) -> impl Iterator<Item = Bytes> {
-        (KEYS..KEYS + ARGS).map(|place| self.word(place))
+    /// The keys, then the arguments.
+    fn words(self) -> impl Iterator<Item = Bytes> {
+        let (text, mut start) = (Bytes::from(self.text), 0);
+        self.ends.into_iter().map(move |end| {
+            let word = text.slice(start..end);
+            start = end;
+            word
+        })
     }
 }
 
@@ -124,7 +133,7 @@ impl Commit {
     pub(super) async fn call(
         &self,
         partition: u16,
-        run: Vec<Words>,
+        run: Run,
     ) -> Result<Vec<Result<Value, Error>>, Error> {
         self.0[usize::from(partition) % self.0.len()]
             .call(run)
@@ -146,26 +155,28 @@ struct Appends {
 }
 
 impl Carrier for Appends {
-    type Call = Vec<Words>;
+    type Call = Run;
     type Answer = Vec<Result<Value, Error>>;
     const NAME: &'static str = "commit";
     const GROUP: usize = 64;
     const QUEUE: usize = 8_192;
 
-    fn size(run: &Vec<Words>) -> usize {
-        run.len()
+    fn size(run: &Run) -> usize {
+        run.appends
     }
 
-    async fn send(&self, runs: &[Vec<Words>]) -> Result<Vec<Self::Answer>, RedisError> {
+    async fn send(&self, runs: Vec<Run>) -> Result<Vec<Self::Answer>, RedisError> {
         let fresh = fresh_epoch()
             .map_err(|error| RedisError::new(ErrorKind::InvalidArgument, error.to_string()))?;
-        let count = runs.iter().map(Vec::len).sum::<usize>();
-        let mut keys = Vec::with_capacity(count * KEYS);
-        let mut args = Vec::with_capacity(count * ARGS + 1);
+        let appends: Vec<usize> = runs.iter().map(|run| run.appends).collect();
+        let words = runs.iter().map(|run| run.ends.len()).sum::<usize>();
+        let mut keys = Vec::with_capacity(runs.len() * KEYS);
+        let mut args = Vec::with_capacity(words + 1);
         args.push(fresh.into());
-        for words in runs.iter().flatten() {
-            keys.extend(words.keys().map(Key::from));
-            args.extend(words.args().map(Value::Bytes));
+        for run in runs {
+            let mut words = run.words();
+            keys.extend(words.by_ref().take(KEYS).map(Key::from));
+            args.extend(words.map(Value::Bytes));
         }
         let (answer, reached) = match &self.wait {
             None => (self.script.call(&self.client, keys, args).await?, true),
@@ -174,7 +185,7 @@ impl Carrier for Appends {
         let Value::Array(answers) = answer else {
             return Err(missing());
         };
-        if answers.len() != count {
+        if answers.len() != appends.iter().sum::<usize>() {
             return Err(missing());
         }
         let mut answers = answers.into_iter().map(|answer| {
@@ -184,8 +195,8 @@ impl Carrier for Appends {
                 Err(unavailable("too few replicas have it"))
             }
         });
-        let of_run = |run: &Vec<Words>| answers.by_ref().take(run.len()).collect();
-        Ok(runs.iter().map(of_run).collect())
+        let of_run = |appends| answers.by_ref().take(appends).collect();
+        Ok(appends.into_iter().map(of_run).collect())
     }
 }
 

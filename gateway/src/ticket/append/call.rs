@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     script::Items,
     ticket::{
-        commit::{ARGS, KEYS, Words},
+        commit::{KEYS, Run},
         view::parse_refusal,
     },
 };
@@ -38,54 +38,55 @@ pub(super) enum Answer {
     },
 }
 
-/// One append, less the keys.
+/// One append, less what is the same for all of a run.
 pub(super) struct Call {
     pub(super) op: &'static str,
     /// The message to look for among those sent before.
     pub(super) known: Option<Id>,
     /// The newest `seq` that the caller saw, where the change depends on that.
     pub(super) expected: Option<u64>,
-    pub(super) grant: Grant,
     pub(super) change: String,
     /// What the script needs for it.
     pub(super) more: [String; 2],
 }
 
-impl Call {
-    /// As the script takes it.
-    pub(super) fn words(
-        &self,
-        id: Id,
-        names: &[String; KEYS],
-        channel: &str,
-    ) -> Result<Words, Error> {
-        let id = id.to_string();
-        let known = self.known.map(Id::bytes);
-        let expected = self.expected.map(|seq| seq.to_string());
-        let owner = match &self.grant.reach {
-            Reach::Of(user) => serde_json::to_string(user)?,
-            Reach::All | Reach::These(_) => String::new(),
-        };
-        let args: [&[u8]; ARGS] = [
-            self.op.as_bytes(),
-            id.as_bytes(),
-            channel.as_bytes(),
+/// What the script is given to do `calls`, one after the other.
+pub(super) fn run(
+    id: Id,
+    names: &[String; KEYS],
+    channel: &str,
+    grant: &Grant,
+    calls: &[Call],
+) -> Result<Run, Error> {
+    let owner = match &grant.reach {
+        Reach::Of(user) => serde_json::to_string(user)?,
+        Reach::All | Reach::These(_) => String::new(),
+    };
+    let as_user: &[u8] = match grant.side {
+        UserType::User => b"1",
+        UserType::Agent => b"0",
+    };
+    let id = id.to_string();
+    let about = [id.as_bytes(), channel.as_bytes(), as_user, owner.as_bytes()];
+    let mut run = Run::new(names, calls.len(), &about);
+    for call in calls {
+        let known = call.known.map(Id::bytes);
+        let expected = call.expected.map(|seq| seq.to_string());
+        run.append(&[
+            call.op.as_bytes(),
             known.as_ref().map_or(&[], |bytes| &bytes[..]),
             expected.as_deref().unwrap_or_default().as_bytes(),
-            match self.grant.side {
-                UserType::User => b"1",
-                UserType::Agent => b"0",
-            },
-            owner.as_bytes(),
-            self.change.as_bytes(),
-            self.more[0].as_bytes(),
-            self.more[1].as_bytes(),
-        ];
-        Ok(Words::new(names, &args))
+            call.change.as_bytes(),
+            call.more[0].as_bytes(),
+            call.more[1].as_bytes(),
+        ]);
     }
+    Ok(run)
+}
 
+impl Call {
     /// Reads what the script answered.
-    pub(super) fn answer(&self, id: Id, answer: Value) -> Result<Answer, Error> {
+    pub(super) fn answer(&self, id: Id, side: UserType, answer: Value) -> Result<Answer, Error> {
         let mut items = Items::of(answer);
         match items.text().as_deref() {
             Some("ok") => {
@@ -103,10 +104,10 @@ impl Call {
                 frame: items.bytes(),
             }),
             Some("stale") => {
-                let (ticket, _) = parse_refusal(&mut items, id, self.grant.side)?;
+                let (ticket, _) = parse_refusal(&mut items, id, side)?;
                 Ok(Answer::Stale(ticket))
             }
-            Some("exists") => parse_refusal(&mut items, id, self.grant.side)
+            Some("exists") => parse_refusal(&mut items, id, side)
                 .map(|(ticket, base)| Answer::Exists(ticket, base)),
             Some("cold") => Ok(Answer::Cold),
             Some("hidden") => Ok(Answer::Hidden),
