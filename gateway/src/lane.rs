@@ -2,7 +2,7 @@
 //! Much of what a call costs Redis, the client library and the system, a group pays once. Where nothing waits, a group
 //! is one call, and waits for nothing.
 
-use std::{collections::VecDeque, future::Future};
+use std::{collections::VecDeque, future::Future, sync::Arc};
 
 use fred::{clients::Client, error::Error as RedisError, interfaces::ClientLike};
 use ticket_shared::{lifecycle::Lifecycle, redis::COMMAND_TIMEOUT, stream::Keys};
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::error::Error;
 
-/// What carries the groups of a lane.
+/// What carries the groups.
 pub(crate) trait Carrier: Send + Sync + 'static {
     /// What one caller asks for. It is never split over two groups.
     type Call: Send;
@@ -36,8 +36,9 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Answer>, RedisError>> + Send;
 }
 
-/// Hands calls to a [`Carrier`], one group after the other. Cheap to clone.
-pub(crate) struct Lane<C: Carrier>(mpsc::Sender<Job<C>>);
+/// Hands calls to a [`Carrier`], one group after the other. On a cluster each partition has a lane of its own, because a
+/// script touches the keys of one slot only. Cheap to clone.
+pub(crate) struct Lanes<C: Carrier>(Arc<[mpsc::Sender<Job<C>>]>);
 
 struct Job<C: Carrier> {
     call: C::Call,
@@ -46,33 +47,46 @@ struct Job<C: Carrier> {
     done: oneshot::Sender<Result<C::Answer, Error>>,
 }
 
-impl<C: Carrier> Clone for Lane<C> {
+impl<C: Carrier> Clone for Lanes<C> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(Arc::clone(&self.0))
     }
 }
 
-impl<C: Carrier> Lane<C> {
-    /// Starts the task that sends the groups.
-    pub(crate) fn start(carrier: C, life: &Lifecycle) -> Self {
-        let (jobs, queue) = mpsc::channel(C::QUEUE);
-        life.spawn_vital(C::NAME, run(carrier, queue, life.clone()));
-        Self(jobs)
+impl<C: Carrier> Lanes<C> {
+    /// Starts as many lanes as the server behind `client` needs; `carrier` makes what each is to have.
+    pub(crate) fn start(
+        client: &Client,
+        keys: &Keys,
+        life: &Lifecycle,
+        carrier: impl Fn() -> C,
+    ) -> Self {
+        let count = if client.is_clustered() {
+            keys.partitions()
+        } else {
+            1
+        };
+        let lane = |_| {
+            let (jobs, queue) = mpsc::channel(C::QUEUE);
+            life.spawn_vital(C::NAME, run(carrier(), queue, life.clone()));
+            jobs
+        };
+        Self((0..count).map(lane).collect())
     }
 
-    /// Sends `call` with the next group, and waits for its answer.
+    /// Sends `call`, for a ticket of this partition, with the next group, and waits for its answer.
     ///
     /// # Errors
     /// [`Error::Overloaded`] where too many wait, or Redis refuses the group. [`Error::Unavailable`] where Redis does not
     /// answer in time: it may have been performed all the same.
-    pub(crate) async fn call(&self, call: C::Call) -> Result<C::Answer, Error> {
+    pub(crate) async fn call(&self, partition: u16, call: C::Call) -> Result<C::Answer, Error> {
         let (done, answer) = oneshot::channel();
         let job = Job {
             call,
             until: Instant::now() + COMMAND_TIMEOUT,
             done,
         };
-        self.0
+        self.0[usize::from(partition) % self.0.len()]
             .try_send(job)
             .map_err(|_| Error::Overloaded("too much waits for Redis"))?;
         answer
@@ -144,16 +158,6 @@ fn group<C: Carrier>(waiting: &mut VecDeque<Job<C>>) -> Vec<Job<C>> {
     });
     let count = fits.count().max(1).min(waiting.len());
     waiting.drain(..count).collect()
-}
-
-/// How many lanes a carrier needs: on a cluster one for each partition, because a script touches the keys of one slot
-/// only.
-pub(crate) fn count(client: &Client, keys: &Keys) -> u16 {
-    if client.is_clustered() {
-        keys.partitions()
-    } else {
-        1
-    }
 }
 
 /// Redis is not there for this call.

@@ -11,7 +11,7 @@ use ticket_shared::{lifecycle::Lifecycle, stream::Keys};
 use super::Position;
 use crate::{
     error::Error,
-    lane::{self, Carrier, Lane},
+    lane::{Carrier, Lanes},
     script::{Items, Script, refused},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 const KEYS: usize = 4;
 
 /// Sends beats to Redis.
-pub(super) struct Beats(Vec<Lane<Beating>>);
+pub(super) struct Beats(Lanes<Beating>);
 
 /// The keys and arguments of a ticket's beat.
 pub(super) struct Beat {
@@ -45,11 +45,7 @@ impl Beats {
                 include_str!("beats.lua"),
             )),
         };
-        Self(
-            (0..lane::count(client, keys))
-                .map(|_| Lane::start(beating(), life))
-                .collect(),
-        )
+        Self(Lanes::start(client, keys, life, beating))
     }
 
     /// Sends a beat of a ticket in this partition with others.
@@ -57,8 +53,7 @@ impl Beats {
     /// # Errors
     /// Redis can't be reached or refuses it.
     pub(super) async fn call(&self, partition: u16, beat: Beat) -> Result<Position, Error> {
-        let lane = &self.0[usize::from(partition) % self.0.len()];
-        let mut answer = Items::of(lane.call(beat).await??);
+        let mut answer = Items::of(self.0.call(partition, beat).await??);
         let _ok = answer.value();
         let seq = answer.text().and_then(|seq| seq.parse().ok());
         let epoch = answer.text().unwrap_or_default();

@@ -22,7 +22,7 @@ use ticket_shared::{
 use super::warm::fresh_epoch;
 use crate::{
     error::Error,
-    lane::{self, Carrier, Lane, unavailable},
+    lane::{Carrier, Lanes, unavailable},
     script::{Script, refused},
 };
 
@@ -50,7 +50,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(keys: &[String; KEYS], appends: usize, about: &[&[u8]; ABOUT]) -> Self {
         let mut run = Self {
-            text: Vec::new(),
+            // Most messages fit.
+            text: Vec::with_capacity(512 * (appends + 1)),
             ends: Vec::with_capacity(KEYS + 1 + ABOUT + appends * ARGS),
             appends,
         };
@@ -85,15 +86,13 @@ impl Run {
 
 /// Commits appends. Cheap to clone.
 #[derive(Clone)]
-pub struct Commit(Vec<Lane<Appends>>);
+pub struct Commit(Lanes<Appends>);
 
 impl Commit {
-    /// Commits over `client`. On a cluster each partition has groups of its own, because a script touches the keys
-    /// of one slot only.
+    /// Commits over `client`.
     pub fn start(client: &Client, keys: &Keys, life: &Lifecycle) -> Self {
-        let lanes = lane::count(client, keys);
-        let appends = (0..lanes).map(|_| Appends::over(client.clone(), None));
-        Self(appends.map(|appends| Lane::start(appends, life)).collect())
+        let appends = || Appends::over(client.clone(), None);
+        Self(Lanes::start(client, keys, life, appends))
     }
 
     /// Commits on `replicas` as well, over a connection of its own.
@@ -114,14 +113,12 @@ impl Commit {
             ));
         }
         drop(client.connect());
-        let wait = Wait {
+        let wait = || Wait {
             mark: keys.commit(),
             replicas: i64::from(replicas),
         };
-        Ok(Self(vec![Lane::start(
-            Appends::over(client, Some(wait)),
-            life,
-        )]))
+        let appends = || Appends::over(client.clone(), Some(wait()));
+        Ok(Self(Lanes::start(&client, keys, life, appends)))
     }
 
     /// Runs the append script for entries of a partition, at most [`RUN`], one after the other and with nothing between
@@ -135,9 +132,7 @@ impl Commit {
         partition: u16,
         run: Run,
     ) -> Result<Vec<Result<Value, Error>>, Error> {
-        self.0[usize::from(partition) % self.0.len()]
-            .call(run)
-            .await
+        self.0.call(partition, run).await
     }
 }
 
