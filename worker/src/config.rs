@@ -45,7 +45,7 @@ pub struct Config {
     /// For how many milliseconds entries gather before they are read, where there is no backlog. Fewer and larger
     /// writes to MongoDB, since a ticket costs one update in a batch; but where Redis loses its data, what has
     /// gathered is lost, too: compare what its append-only file may lose, a second by default
-    #[arg(long, env = "LINGER_MS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(0..=5_000))]
+    #[arg(long, env = "LINGER_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=5_000))]
     pub linger_ms: u64,
     /// After how many milliseconds an entry that another worker has read but not settled is taken over
     #[arg(long, env = "CLAIM_IDLE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
