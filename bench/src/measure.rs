@@ -1,7 +1,11 @@
 //! Measures the product beside the Node.js server that it replaces: the same clients, the same payloads, the
 //! same Redis and MongoDB, one side after the other.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -167,6 +171,10 @@ async fn measure(
                     continue;
                 }
                 let outcome = Box::pin(scenario.run(context, *side)).await;
+                let outcome = outcome.map_err(|error| match crash(&context.directory) {
+                    Some(crash) => error.context(crash),
+                    None => error,
+                });
                 let told = match &outcome {
                     Ok(figures) => shown(figures),
                     Err(error) => format!("failed: {error:#}"),
@@ -181,6 +189,25 @@ async fn measure(
         }
     }
     Ok(results)
+}
+
+/// What a server said last when it crashed, from the logs of a run: where the run failed, that is why.
+fn crash(directory: &Path) -> Option<String> {
+    let logs = std::fs::read_dir(directory).ok()?.flatten();
+    let mut logs: Vec<PathBuf> = logs.map(|entry| entry.path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|end| end == "log"));
+    logs.sort();
+    logs.iter().find_map(|path| {
+        // Logs of other programs may hold anything.
+        let log = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
+        Some(format!("{}: {}", path.file_stem()?.display(), fatal(&log)?))
+    })
+}
+
+/// The line in which Node.js, or Rust, says why it gives up.
+fn fatal(log: &str) -> Option<&str> {
+    let crash = |line: &&str| line.contains("FATAL ERROR") || line.contains("panicked at");
+    log.lines().find(crash)
 }
 
 fn shown(figures: &Figures) -> String {
@@ -235,4 +262,21 @@ pub(crate) fn resident(process: u32) -> Option<f64> {
     cost::usage(&process.to_string())
         .ok()
         .map(|usage| usage.rss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_server_gave_up_is_found() {
+        let log = "<--- Last few GCs --->\n\nFATAL ERROR: Reached heap limit\n----- Native stack trace -----\n";
+        assert_eq!(fatal(log), Some("FATAL ERROR: Reached heap limit"));
+        let log = "thread 'main' (5) panicked at src/main.rs:3:5:\nboom\n";
+        assert_eq!(
+            fatal(log),
+            Some("thread 'main' (5) panicked at src/main.rs:3:5:")
+        );
+        assert_eq!(fatal("redis Socket closed unexpectedly\n"), None);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs};
 
+use anyhow::ensure;
+
 /// How many of the kernel's ticks make a second, for programs: always the same on Linux.
 const TICKS: f64 = 100.0;
 
@@ -25,6 +27,7 @@ pub(crate) fn usage(process: &str) -> anyhow::Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let cpu = cpu(&stat);
+    ensure!(!over(&stat), "process {process} has ended");
     cpu.zip(rss(&status))
         .map(|(cpu, rss)| Usage { cpu, rss })
         .ok_or_else(|| anyhow::anyhow!("/proc/{process} reads otherwise than on Linux"))
@@ -37,6 +40,12 @@ fn cpu(stat: &str) -> Option<f64> {
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     Some((user + system) / TICKS)
+}
+
+/// Whether the process has ended and only waits to be noticed: it has no memory any more.
+fn over(stat: &str) -> bool {
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The most memory that a process had resident since it began, in bytes; nothing where the kernel does not say.
@@ -75,6 +84,7 @@ mod tests {
         assert_eq!(cpu(stat), Some(3.0));
         assert_eq!(rss("Name:\tx\nVmRSS:\t  10 kB\n"), Some(10_240.0));
         assert!(usage("self").is_ok());
+        assert!(!over(stat) && over("12 (Z) Z 1 1"));
     }
 
     #[test]
