@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::{
     bed::{Bed, Context, Side},
     open::{Figures, real},
-    readers::{Phases, Readers, TICKETS},
+    readers::{Phases, Readers, TICKETS, pairs},
 };
 use crate::{
     flood::{self, Flood},
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, side: Side) -> anyhow::Result<Figures
     let bed = Bed::limited(context, side, LIMITS, TICKETS).await?;
     let mut readers = Readers::gather(context, &bed).await?;
     let (mut phases, mut floods) = (Phases::default(), Vec::new());
-    for number in 0..2 {
+    for number in 0..pairs(context) {
         phases.without.push(readers.phase().await?);
         let flooder = Flooder::start(&bed, &context.directory, number).await?;
         phases.with.push(readers.phase().await?);

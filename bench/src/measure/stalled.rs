@@ -15,7 +15,7 @@ use super::{
     latency::Latency,
     message::joining,
     open::{Figures, real},
-    readers::{Phases, Readers, TICKETS},
+    readers::{Phases, Readers, TICKETS, pairs},
     wire::{Lost, Wire},
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, side: Side) -> anyhow::Result<Figures
     let busy = bed.tickets.pop().context("no tickets")?;
     let mut readers = Readers::gather(context, &bed).await?;
     let writer = Wire::connect(bed.gateways[0]).await?;
-    let measured = measured(&bed, &mut readers, &busy);
+    let measured = measured(&bed, &mut readers, &busy, pairs(context));
     let (phases, closed, grown) = tokio::select! {
         measured = measured => measured?,
         lost = write(writer, &busy) => match lost.context("the busy ticket")? {},
@@ -61,11 +61,12 @@ async fn measured(
     bed: &Bed,
     readers: &mut Readers<'_>,
     busy: &str,
+    pairs: usize,
 ) -> anyhow::Result<(Phases, usize, f64)> {
     let mut phases = Phases::default();
     let (mut closed, mut grown) = (STALLED, 0.0_f64);
     let before = bed.world.gateway_memory();
-    for _ in 0..2 {
+    for _ in 0..pairs {
         phases.without.push(readers.phase().await?);
         let known = bed.world.cut_off();
         let stalled = join(bed, busy).await?;
