@@ -91,11 +91,14 @@ def find_mongo(task: Task) -> Found:
 
 
 def environment(task: Task, venv: Path, requirements: Path, what: str, how: str = "") -> Path:
-    """A Python environment with these requirements, installed once for each text of them; its interpreter."""
+    """A Python environment with these requirements, installed once for each text of them; its interpreter.
+
+    What is in it names its own place and the Python that it was made with: it is made again where either has gone.
+    """
     python = venv / "bin" / "python"
-    wanted = requirements.read_text(encoding="utf-8")
+    wanted = f"{venv}\n{requirements.read_text(encoding='utf-8')}"
     mark = venv / "installed"
-    if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
+    if python.exists() and mark.exists() and mark.read_text(encoding="utf-8") == wanted:
         return python
     task.says = f"installing {what}"
     shutil.rmtree(venv, ignore_errors=True)
