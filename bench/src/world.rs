@@ -18,84 +18,16 @@ mod front;
 mod product;
 mod replica;
 mod servers;
+mod shape;
 
 pub(crate) use disk::SmallDisk;
 pub(crate) use front::Front;
 pub(crate) use servers::Programs;
 use servers::{mongo, mongo_answers, redis, redis_answers};
+pub(crate) use shape::{Baseline, Part, Shape};
 
 /// How long anything may take to start. Generous: machines differ.
 const STARTING: Duration = Duration::from_mins(1);
-
-/// Who may reach the servers by proxies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Part {
-    /// The gateways reach Redis by one each.
-    Gateways,
-    /// The workers reach Redis by one, and MongoDB by one.
-    Workers,
-}
-
-/// The Node.js server that is measured instead of the gateways.
-#[derive(Clone, Debug)]
-pub(crate) struct Baseline {
-    /// Its `server.js`.
-    pub script: PathBuf,
-    /// Broadcast before saving.
-    pub best_case: bool,
-}
-
-/// How a run's processes are set up.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "ways to set a run up, of which any may go together"
-)]
-pub(crate) struct Shape {
-    /// How many gateways.
-    pub gateways: usize,
-    /// What to run instead of them, if not them.
-    pub baseline: Option<Baseline>,
-    /// How many workers.
-    pub workers: usize,
-    /// Who reaches the servers by proxies.
-    pub proxied: Vec<Part>,
-    /// More settings of the gateways.
-    pub gateway_env: Vec<(&'static str, String)>,
-    /// More settings of the workers.
-    pub worker_env: Vec<(&'static str, String)>,
-    /// Let a MongoDB stand-in sync each commit, as it must where it is killed.
-    pub synced: bool,
-    /// Give Redis a replica.
-    pub replica: bool,
-    /// Start Redis and MongoDB only after the gateways and workers.
-    pub servers_last: bool,
-    /// Put Redis' files on a disk of a few megabytes.
-    pub small_disk: bool,
-    /// Run the second gateway with its clock ahead by this (in the words of `faketime`).
-    pub clock: Option<&'static str>,
-    /// Let the first gateway open no more files than this.
-    pub descriptors: Option<u32>,
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Self {
-            gateways: 2,
-            baseline: None,
-            workers: 1,
-            proxied: Vec::new(),
-            gateway_env: Vec::new(),
-            worker_env: vec![("CLAIM_IDLE_MS", "3000".into())],
-            synced: true,
-            replica: false,
-            servers_last: false,
-            small_disk: false,
-            clock: None,
-            descriptors: None,
-        }
-    }
-}
 
 /// The key prefix of a run.
 pub(crate) const PREFIX: &str = "faults";

@@ -18,10 +18,14 @@ mod address;
 mod bucket;
 mod left;
 mod line;
+mod meter;
+mod places;
 mod settings;
 
 pub use address::Network;
 pub use line::{Line, PACKETS};
+pub use meter::Meter;
+pub use places::Place;
 pub use settings::Limits;
 
 use crate::{
@@ -29,10 +33,8 @@ use crate::{
     error::{Error, plain_problem},
     metrics::Metrics,
 };
-use bucket::{Bucket, Keyed, Rate};
-
-/// In which time refused events are counted as abuse.
-const ABUSE_WINDOW: Duration = Duration::from_secs(10);
+use bucket::{Keyed, Rate};
+use places::{Full, Places};
 
 /// The address that a request is counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,34 +51,8 @@ pub struct Admission {
     addresses: Keyed<IpAddr>,
     identities: Keyed<String>,
     events: Option<Rate>,
-    places: Mutex<Places>,
+    places: Arc<Places>,
     lines: Mutex<HashMap<String, Arc<Line>>>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One connection's place among those that are allowed. Goes with the connection.
-#[derive(Debug)]
-pub struct Place {
-    admission: Arc<Admission>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = self.admission.places();
-        places.all = places.all.saturating_sub(1);
-        if let Some(count) = places.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                places.by_address.remove(&self.address);
-            }
-        }
-    }
 }
 
 impl Admission {
@@ -94,7 +70,7 @@ impl Admission {
             addresses: Keyed::new(rate(limits.address_rate, 4)),
             identities: Keyed::new(rate(limits.identity_rate, 4)),
             events: rate(limits.event_rate, 4),
-            places: Mutex::default(),
+            places: Places::new(limits.max_connections, limits.max_connections_address),
             lines: Mutex::default(),
             limits,
         })
@@ -118,7 +94,7 @@ impl Admission {
         clippy::result_large_err,
         reason = "the answer is sent at once, and lives no longer"
     )]
-    pub(crate) fn enter(self: &Arc<Self>, client: Client) -> Result<Place, Response> {
+    pub(crate) fn enter(&self, client: Client) -> Result<Place, Response> {
         let (now, address) = (Instant::now(), client.0);
         let limited = |reason| {
             let detail = "too many connections from this address";
@@ -133,28 +109,10 @@ impl Admission {
         if self.connects.take(&(), now).is_err() {
             return Err(overloaded("rate"));
         }
-        let within = |count: usize, most: usize| most == 0 || count < most;
-        let refused = {
-            let mut places = self.places();
-            let here = places.by_address.get(&address).copied().unwrap_or(0);
-            if !within(places.all, self.limits.max_connections) {
-                Some(true)
-            } else if !within(here, self.limits.max_connections_address) {
-                Some(false)
-            } else {
-                places.all += 1;
-                places.by_address.insert(address, here + 1);
-                None
-            }
-        };
-        match refused {
-            Some(true) => Err(overloaded("connections")),
-            Some(false) => Err(limited("address_connections")),
-            None => Ok(Place {
-                admission: Arc::clone(self),
-                address,
-            }),
-        }
+        self.places.take(address).map_err(|full| match full {
+            Full::All => overloaded("connections"),
+            Full::Address => limited("address_connections"),
+        })
     }
 
     /// The answer to a connection for which there is no file descriptor.
@@ -244,66 +202,8 @@ impl Admission {
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lines(&self) -> MutexGuard<'_, HashMap<String, Arc<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What one connection has asked for lately.
-#[derive(Debug, Default)]
-pub struct Meter {
-    bucket: Bucket,
-    refused: u32,
-    since: Option<Instant>,
-}
-
-/// An event that is not accepted.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) error: Error,
-    /// The connection has been told so often enough: it is to be closed.
-    pub(crate) abuse: bool,
-}
-
-impl Meter {
-    /// Counts an event of a connection from this address.
-    pub(crate) fn event(
-        &mut self,
-        admission: &Admission,
-        client: Option<Client>,
-    ) -> Result<(), Refused> {
-        let now = Instant::now();
-        let own = admission
-            .events
-            .map_or(Ok(()), |rate| self.bucket.take(rate, now));
-        let (scope, result) = match limited(own) {
-            Ok(()) => (
-                "address",
-                client.map_or(Ok(()), |client| admission.address(client)),
-            ),
-            refused => ("connection", refused),
-        };
-        result.map_err(|error| {
-            admission.metrics.rate_limited(scope);
-            let abuse = self.refuse(now, admission.limits.abuse_limit);
-            Refused { error, abuse }
-        })
-    }
-
-    /// Whether that is one too many.
-    fn refuse(&mut self, now: Instant, most: u32) -> bool {
-        if self
-            .since
-            .is_none_or(|since| now.duration_since(since) > ABUSE_WINDOW)
-        {
-            (self.since, self.refused) = (Some(now), 0);
-        }
-        self.refused = self.refused.saturating_add(1);
-        most > 0 && self.refused == most
     }
 }
 
@@ -331,7 +231,7 @@ mod tests {
         limits: Limits,
     }
 
-    fn admission(args: &[&str]) -> Arc<Admission> {
+    pub(super) fn admission(args: &[&str]) -> Arc<Admission> {
         let limits = Only::parse_from([&["x"], args].concat()).limits;
         Arc::new(Admission::new(limits, Metrics::default()).unwrap())
     }
@@ -341,19 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_in_and_out() {
-        let it = admission(&["--max-connections", "3", "--max-connections-address", "2"]);
-        let (a, b) = (client("1.1.1.1"), client("2.2.2.2"));
-        let first = it.enter(a).unwrap();
-        let _second = it.enter(a).unwrap();
-        let refused = it.enter(a).unwrap_err();
+    fn who_finds_no_place_is_told_whether_others_would() {
+        let it = admission(&["--max-connections", "2", "--max-connections-address", "1"]);
+        let _first = it.enter(client("1.1.1.1")).unwrap();
+        let refused = it.enter(client("1.1.1.1")).unwrap_err();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.headers().contains_key(header::RETRY_AFTER));
-        let _third = it.enter(b).unwrap();
-        let refused = it.enter(b).unwrap_err();
+        let _second = it.enter(client("2.2.2.2")).unwrap();
+        let refused = it.enter(client("3.3.3.3")).unwrap_err();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        drop(first);
-        let _fourth = it.enter(b).unwrap();
     }
 
     #[test]
@@ -363,19 +259,6 @@ mod tests {
             .filter(|_| it.enter(client("1.1.1.1")).is_ok())
             .count();
         assert_eq!(ok, 2, "twice the rate at once");
-    }
-
-    #[test]
-    fn a_flood_is_refused_and_then_is_abuse() {
-        let it = admission(&["--event-rate", "1", "--abuse-limit", "3"]);
-        let mut meter = Meter::default();
-        for _ in 0..4 {
-            meter.event(&it, None).unwrap();
-        }
-        let abuse: Vec<bool> = (0..4)
-            .map(|_| meter.event(&it, None).unwrap_err().abuse)
-            .collect();
-        assert_eq!(abuse, [false, false, true, false], "told once");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use serde_json::Value;
 use socketioxide::{
     TransportType,
@@ -20,6 +19,7 @@ use ticket_shared::{
 };
 
 mod assign_agent;
+mod dispatch;
 mod inbound;
 mod join_ticket;
 mod leave_ticket;
@@ -42,12 +42,12 @@ use crate::{
     app::App,
     error::Error,
     identify::{Identify, bearer, claims_of},
-    mailbox,
     net::Peer,
     queue,
-    ticket::append::{Change, RUN},
+    ticket::append::Change,
 };
-use inbound::{Call, Enqueued, Inbound, Item};
+use dispatch::{handle, late, run, send};
+use inbound::{Call, Enqueued, Item};
 use session::Session;
 
 /// How often, and how many times, a caller is looked at again whose token can't be checked for now. Longer than
@@ -239,105 +239,6 @@ pub async fn end_revoked(app: Arc<App>) {
                 session::end(&socket);
             }
         }
-    }
-}
-
-/// The messages that wait behind a first one, with nothing else between them.
-fn run(
-    first: Inbound,
-    connection: &Connection,
-    items: &mut mailbox::Receiver<Item>,
-) -> Vec<Inbound> {
-    let follows =
-        |item: &Item| matches!(item, Item::Event(next) if next.event == client::SEND_MESSAGE);
-    let mut run = vec![first];
-    while run.len() < RUN
-        && let Some(Item::Event(next)) = items.try_recv_if(follows)
-    {
-        connection.taken(next.bytes);
-        run.push(*next);
-    }
-    run
-}
-
-/// Handles messages of one socket and answers them, whatever happens. Says how the last of them ended.
-async fn send(call: Call, run: Vec<Inbound>) -> Option<ErrorCode> {
-    let (payloads, replies): (Vec<_>, Vec<_>) = run
-        .into_iter()
-        .map(|inbound| (inbound.payload, inbound.reply))
-        .unzip();
-    let work = std::panic::AssertUnwindSafe(async {
-        match call.app.identify.check(&call.caller) {
-            Ok(()) => send_message::handle(&call, payloads).await,
-            Err(error) => payloads
-                .into_iter()
-                .map(|payload| payload.and(Err(error.clone())))
-                .collect(),
-        }
-    });
-    let sent = work.catch_unwind().await.unwrap_or_else(|_| {
-        let panicked = || Err(Error::Internal("the handler panicked".into()));
-        replies.iter().map(|_| panicked()).collect()
-    });
-    let outcomes = Reply::send_all(replies.into_iter().zip(sent));
-    for outcome in &outcomes {
-        let outcome = outcome.map_or("ok", ErrorCode::as_str);
-        call.app.metrics.event(client::SEND_MESSAGE, outcome);
-    }
-    outcomes.last().copied().flatten()
-}
-
-/// Handles one event that is no message and answers it, whatever happens.
-async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
-    let Inbound {
-        event,
-        payload,
-        reply,
-        ..
-    } = inbound;
-    let spare = reply.clone();
-    let app = Arc::clone(&call.app);
-    let name = event.clone();
-    let work = std::panic::AssertUnwindSafe(async {
-        let payload = match payload {
-            Ok(payload) => payload,
-            Err(error) => return reply.send::<()>(Err(error)),
-        };
-        // With a token that is over, only another one is taken.
-        if event != client::REFRESH_TOKEN
-            && let Err(error) = call.app.identify.check(&call.caller)
-        {
-            return reply.send::<()>(Err(error));
-        }
-        // The table of events.
-        match &*event {
-            client::JOIN_TICKET => join_ticket::handle(&call, payload, reply).await,
-            client::LEAVE_TICKET => leave_ticket::handle(&call, payload, reply).await,
-            client::TYPING => reply.send(typing::handle(&call, payload).await),
-            client::TICKET_STATUS_CHANGE => {
-                reply.send(ticket_status_change::handle(&call, payload).await)
-            }
-            client::ASSIGN_AGENT => reply.send(assign_agent::handle(&call, payload).await),
-            client::SUBSCRIBE_QUEUE => reply.send(subscribe_queue::subscribe(&call).await),
-            client::UNSUBSCRIBE_QUEUE => reply.send(Ok(subscribe_queue::unsubscribe(&call))),
-            client::REFRESH_TOKEN => reply.send(refresh_token::handle(&call, payload).await),
-            _ => reply.send::<()>(Err(Error::UnknownEvent)),
-        }
-    });
-    let outcome = match work.catch_unwind().await {
-        Ok(outcome) => outcome,
-        Err(_) => spare.send::<()>(Err(Error::Internal("the handler panicked".into()))),
-    };
-    app.metrics
-        .event(&name, outcome.map_or("ok", ErrorCode::as_str));
-    outcome
-}
-
-/// What an event is answered that waited behind others which failed.
-fn late() -> Error {
-    Error::Unavailable {
-        part: "the store",
-        reason: "waited behind events that failed".into(),
     }
 }
 
