@@ -35,7 +35,9 @@ const io = new Server(server, {
   cors: { origin: CORS_ORIGIN },
 });
 if (REDIS_URL) {
-  const publisher = createClient({ url: REDIS_URL });
+  // The adapter does not wait for its publications: one that took longer than the client's five seconds ended the
+  // process, and its timer costs with each of them.
+  const publisher = createClient({ url: REDIS_URL, commandOptions: { timeout: undefined } });
   const subscriber = publisher.duplicate();
   for (const client of [publisher, subscriber]) {
     client.on("error", (error) => console.error("redis", error.message));
