@@ -5,6 +5,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -187,13 +191,20 @@ pub(crate) fn open_files() -> Option<u64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-/// An address that nothing listens at, below the ports that systems give to outgoing connections.
+/// The ports that are given out: below those that systems give to outgoing connections.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u64 = 18_000;
+
+/// An address that nothing listens at.
 ///
 /// # Errors
 /// Where none is found.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    // None is given out twice: whoever has one may not listen there yet.
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| chance::below(PORTS).into());
     for _ in 0..100 {
-        let port = u16::try_from(12_000 + chance::below(18_000))?;
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = FIRST_PORT + u16::try_from(next)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
@@ -215,4 +226,18 @@ pub(crate) fn find(variable: &str, names: &[&str], places: &[PathBuf]) -> Option
     on_path
         .chain(places.iter().cloned())
         .find(|program| program.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_address_is_given_out_twice() {
+        // Of so many, chosen at random, some would be the same.
+        let given: HashSet<_> = (0..1_000).map(|_| free_address().unwrap()).collect();
+        assert_eq!(given.len(), 1_000);
+    }
 }

@@ -110,13 +110,15 @@ export class Process {
   }
 }
 
-/**
- * A port that nothing listens on. Below the range from which systems take the ports of outgoing connections,
- * so that none of those takes it before the process does.
- */
+// Below the range from which systems take the ports of outgoing connections, so that none of those takes one before
+// the process does. Files of tests run side by side in processes of their own, which begin far from each other.
+const [FIRST_PORT, PORTS] = [12_000, 18_000];
+let nextPort = process.pid * 97;
+
+/** A port that nothing listens on, and that this process has not given out before. */
 export async function freePort() {
   for (let tries = 0; tries < 100; tries++) {
-    const port = 12_000 + Math.floor(Math.random() * 18_000);
+    const port = FIRST_PORT + (nextPort++ % PORTS);
     const free = await new Promise((resolve) => {
       const probe = createServer();
       probe.once("error", () => resolve(false));
