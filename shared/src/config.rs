@@ -7,9 +7,11 @@ use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
+mod duration;
 mod parse;
 mod secret;
 
+pub use duration::{BadDuration, LONGEST, duration};
 pub use parse::{Parsed, parse};
 pub use secret::{Secret, read_secret};
 
