@@ -79,6 +79,17 @@ pub struct Grant {
     pub reach: Reach,
     /// The side from which they are seen: users see no internal messages, nor that there are any.
     pub side: UserType,
+    /// Set if what the caller appends to one ticket is counted over all gateways.
+    pub counted: Option<Counted>,
+}
+
+/// A caller whose appends to one ticket are counted where all gateways meet, because it uses much of its rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The name that it is counted under.
+    pub owner: String,
+    /// Entries per second; five seconds' worth may come at once.
+    pub per_second: u32,
 }
 
 impl Grant {
@@ -86,6 +97,7 @@ impl Grant {
     pub const TEAM: Self = Self {
         reach: Reach::All,
         side: UserType::Agent,
+        counted: None,
     };
 }
 
@@ -127,6 +139,7 @@ impl Caller {
         Ok(Grant {
             reach,
             side: self.side().unwrap_or(UserType::User),
+            counted: None,
         })
     }
 

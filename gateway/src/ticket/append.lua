@@ -5,6 +5,7 @@
 -- ARGV  the epoch to begin with where Redis has none, then of each run
 --       1 how many entries   2 ticket id   3 channel   4 '1' where the caller only sees what users see
 --       5 whose ticket it must be: a user's id as JSON text, or ''
+--       6 who is counted, or ''   7 how many entries a second of that one this ticket takes
 --       and then of each of its entries
 --       1 op (created, message, status, assigned)   2 message id to look for among those sent before, or ''
 --       3 expected seq, or ''   4 the change, as JSON   5 6 what the op needs (below), or ''
@@ -14,6 +15,7 @@
 --   {'stale', state...}   {'exists', state...}   not what was expected; state as `snapshot` orders it
 --   {'cold'}                                     the ticket is not in Redis
 --   {'hidden'}                                   it is somebody else's
+--   {'limited', ms}                              its caller appends too fast; for how long
 --   {'distrusted', seq, epoch}                   the ticket's state is of an earlier epoch
 --   {'failed', reason}                           what Redis says, where it refuses
 
@@ -41,6 +43,18 @@ local function epoch_of(key)
   end
   epochs[key] = epoch
   return epoch
+end
+
+-- The rate of one caller in one ticket, over all gateways: five seconds' worth at once, so that ten seconds hold at
+-- most 1.5 times the rate. Takes one entry, or returns for how many ms there is no room. Only callers that use much of
+-- their rate are counted. The key has the ticket's slot, and goes once everything is paid back.
+local clock_us = clock[1] * 1000000 + clock[2]
+local function limited(key, per_second)
+  local paid_back = math.max(tonumber(redis.call('GET', key) or 0), clock_us) + 1000000 / per_second
+  local ahead = paid_back - clock_us
+  if ahead > 5000000 then return int(math.ceil((ahead - 5000000) / 1000)) end
+  -- A server that is full says so where the entry is written.
+  redis.pcall('SET', key, int(paid_back), 'PX', int(math.ceil(ahead / 1000)))
 end
 
 -- What each channel is told at the end.
@@ -99,6 +113,11 @@ local function append(k, r, a)
   if expected ~= '' then
     local at = tonumber(expected)
     if at ~= seq and not (as_user == '1' and at == pub) then return snapshot('stale') end
+  end
+
+  if ARGV[r + 6] ~= '' then
+    local wait = limited(state .. ':rate:' .. ARGV[r + 6], tonumber(ARGV[r + 7]))
+    if wait then return {'limited', wait} end
   end
 
   -- Time never runs backwards within a ticket.
@@ -199,7 +218,7 @@ end
 
 local answers, k, r = {}, 0, 1
 while k < #KEYS do
-  local a = r + 5
+  local a = r + 7
   for _ = 1, tonumber(ARGV[r + 1]) do
     local done, answer = pcall(append, k, r, a)
     answers[#answers + 1] = done and answer or {'failed', type(answer) == 'table' and answer.err or tostring(answer)}

@@ -300,6 +300,9 @@ impl Tickets {
             match answer.and_then(|answer| call.answer(id, grant.side, answer)) {
                 // Then nothing is known of the others either, and all of them are tried again, in order.
                 Err(error @ Error::Unavailable { .. }) => Err(error),
+                Ok(Answer::Limited { retry_after_ms }) => {
+                    Ok(Err(Error::RateLimited { retry_after_ms }))
+                }
                 answer => Ok(answer),
             }
         })

@@ -34,7 +34,7 @@ const REPLICAS: Duration = Duration::from_millis(800);
 /// How many keys a run has.
 pub(super) const KEYS: usize = 6;
 /// How many arguments are about all of it, after the number of its appends.
-const ABOUT: usize = 4;
+const ABOUT: usize = 6;
 /// How many arguments each append has.
 const ARGS: usize = 6;
 

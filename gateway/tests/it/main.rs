@@ -5,6 +5,7 @@
 mod adapter;
 mod channel;
 mod presence;
+mod rates;
 mod revoked;
 mod runs;
 mod server;

@@ -62,6 +62,7 @@ fn as_user(id: &str) -> Grant {
     Grant {
         reach: Reach::Of(id.into()),
         side: UserType::User,
+        counted: None,
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) enum Answer {
         seq: u64,
         epoch: String,
     },
+    Limited {
+        retry_after_ms: u64,
+    },
 }
 
 /// One append, less what is the same for all of a run.
@@ -67,7 +70,16 @@ pub(super) fn run(
         UserType::Agent => b"0",
     };
     let id = id.to_string();
-    let about = [id.as_bytes(), channel.as_bytes(), as_user, owner.as_bytes()];
+    let counted = grant.counted.as_ref();
+    let per_second = counted.map(|counted| counted.per_second.to_string());
+    let about = [
+        id.as_bytes(),
+        channel.as_bytes(),
+        as_user,
+        owner.as_bytes(),
+        counted.map_or(&[], |counted| counted.owner.as_bytes()),
+        per_second.as_deref().unwrap_or_default().as_bytes(),
+    ];
     let mut run = Run::new(names, calls.len(), &about);
     for call in calls {
         let known = call.known.map(Id::bytes);
@@ -114,6 +126,9 @@ impl Call {
             Some("distrusted") => Ok(Answer::Distrusted {
                 seq: items.number(),
                 epoch: items.text().unwrap_or_default(),
+            }),
+            Some("limited") => Ok(Answer::Limited {
+                retry_after_ms: items.number(),
             }),
             _ => Err(Error::Internal("append: unknown answer".into())),
         }

@@ -61,6 +61,7 @@ async fn of_others_tickets_nothing_is_said_and_nothing_is_changed() {
         let elsewhere = Grant {
             reach: Reach::These(vec![Id::fresh().unwrap()]),
             side: UserType::User,
+            counted: None,
         };
         // The second would be found by a careless search in the ticket's JSON.
         for other in [
@@ -89,6 +90,7 @@ async fn of_others_tickets_nothing_is_said_and_nothing_is_changed() {
         let this = Grant {
             reach: Reach::These(vec![id]),
             side: UserType::User,
+            counted: None,
         };
         let said = world
             .tickets
