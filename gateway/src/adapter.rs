@@ -63,6 +63,9 @@ impl FredDriver {
     ) -> Result<Self, BadSetting> {
         let publisher = redis::client(url)?;
         let subscriber = redis::subscriber(url)?;
+        redis::keep_on_primary(&publisher, life);
+        redis::keep_on_primary(&subscriber, life);
+        redis::follow_cluster(&publisher, &subscriber, life);
         let driver = Self {
             publisher: Publisher::start(publisher.clone(), life, metrics.clone()),
             subscriptions: Subscriptions::start(subscriber.clone(), life, metrics),

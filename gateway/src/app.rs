@@ -155,6 +155,9 @@ impl App {
         watch.start(commands.clone(), keys.clone(), limits, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
         redis::tell_why(&commands, &life);
+        redis::keep_on_primary(&commands, &life);
+        redis::keep_on_primary(&channels, &life);
+        redis::follow_cluster(&commands, &channels, &life);
         commands.connect();
         let follower = Follower::start(
             channels.clone(),

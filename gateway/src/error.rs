@@ -12,7 +12,7 @@ use serde::Serialize;
 use ticket_shared::{
     domain::{Ticket, limits},
     event::{ErrorBody, ErrorCode, Invalid},
-    redis::Failure,
+    redis::{Failure, refusal, words},
 };
 
 use crate::store::StoreError;
@@ -176,13 +176,13 @@ impl Error {
 impl From<fred::error::Error> for Error {
     fn from(error: fred::error::Error) -> Self {
         match ticket_shared::redis::failure(&error) {
-            Failure::Refused => Self::Overloaded("the store refuses writes for now"),
+            Failure::Refused => Self::Overloaded(refusal(&error)),
             Failure::Unreachable | Failure::NoScript => Self::Unavailable {
                 part: "redis",
-                reason: error.kind().to_str().to_owned(),
+                reason: words(&error),
             },
             Failure::NoGroup | Failure::Defect => {
-                Self::Internal(format!("redis: {}", error.details()))
+                Self::Internal(format!("redis: {}", words(&error)))
             }
         }
     }

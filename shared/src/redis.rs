@@ -8,21 +8,24 @@ use std::time::Duration;
 
 use fred::{
     clients::{Client, SubscriberClient},
-    error::{Error, ErrorKind},
     types::{
         RespVersion,
         config::{
-            Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig,
-            UnresponsiveConfig,
+            Config, ConnectionConfig, Options, PerformanceConfig, ReconnectError, ReconnectPolicy,
+            TcpConfig, UnresponsiveConfig,
         },
     },
 };
 
 use crate::config::{BadSetting, Secret};
 
+mod failure;
+mod primary;
 mod tls;
 mod trouble;
 
+pub use failure::{Failure, failure, refusal, words};
+pub use primary::{follow_cluster, keep_on_primary};
 pub use tls::trusting;
 pub use trouble::tell_why;
 
@@ -31,6 +34,16 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many messages of subscriptions may wait. What comes beyond is lost, and whoever reads them is told.
 const CHANNEL_MESSAGES: usize = 16_384;
+
+/// Replies of a server that is no primary, or not yet: each ends its connection. Behind a name or a virtual address the
+/// next one leads to the server that took over, while the former one would answer like this for ever. None of them says
+/// that anything was written. (`CLUSTERDOWN` ends a connection by the library's own rule.)
+const NO_PRIMARY: [ReconnectError; 4] = [
+    ReconnectError::ReadOnly,
+    ReconnectError::MasterDown,
+    ReconnectError::Loading,
+    ReconnectError::Custom("UNBLOCKED force unblock"),
+];
 
 /// Checks that a URL is one that a client could be made of.
 ///
@@ -83,6 +96,7 @@ fn builder(url: &Secret) -> Result<fred::types::Builder, BadSetting> {
             // A retried XADD may have been written already; our own retries carry an id.
             max_command_attempts: 1,
             reconnect_on_auth_error: true,
+            reconnect_errors: NO_PRIMARY.to_vec(),
             tcp: TcpConfig {
                 nodelay: Some(true),
                 user_timeout: Some(Duration::from_secs(5)),
@@ -154,54 +168,6 @@ pub fn hot_path() -> Options {
     }
 }
 
-/// What a Redis error means to whoever got it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Redis refuses writes because it is out of memory or disk: it sheds load.
-    Refused,
-    /// Redis can't be reached, is loading, failing over, or did not answer in time. The outcome of a write is
-    /// unknown.
-    Unreachable,
-    /// The script is not loaded; send its text.
-    NoScript,
-    /// The consumer group is gone: Redis lost its data.
-    NoGroup,
-    /// Anything else is a defect of ours.
-    Defect,
-}
-
-/// Tells errors of Redis apart, by the error code that Redis begins its reply with.
-pub fn failure(error: &Error) -> Failure {
-    let code = error.details().split([' ', ':']).next().unwrap_or_default();
-    match code {
-        "OOM" | "MISCONF" | "NOREPLICAS" => Failure::Refused,
-        "NOSCRIPT" => Failure::NoScript,
-        "NOGROUP" => Failure::NoGroup,
-        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
-        | "BUSY" | "UNBLOCKED" => Failure::Unreachable,
-        _ => match error.kind() {
-            ErrorKind::IO
-            | ErrorKind::Timeout
-            | ErrorKind::Canceled
-            | ErrorKind::Auth
-            | ErrorKind::Routing
-            | ErrorKind::Cluster
-            | ErrorKind::Sentinel
-            | ErrorKind::Tls
-            | ErrorKind::Protocol
-            | ErrorKind::Backpressure => Failure::Unreachable,
-            // The client's own words, such as "Failed to route command": the connection went just now. A code
-            // that Redis itself begins a refusal with is in capitals.
-            ErrorKind::Unknown if !is_code(code) => Failure::Unreachable,
-            _ => Failure::Defect,
-        },
-    }
-}
-
-fn is_code(word: &str) -> bool {
-    !word.is_empty() && word.chars().all(|letter| letter.is_ascii_uppercase())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,29 +188,5 @@ mod tests {
                 "{bad}"
             );
         }
-    }
-
-    #[test]
-    fn errors_are_told_apart_by_their_code() {
-        let told = |details: &'static str| failure(&Error::new(ErrorKind::Unknown, details));
-        assert_eq!(
-            told("OOM command not allowed when used memory > 'maxmemory'."),
-            Failure::Refused
-        );
-        assert_eq!(
-            told("MISCONF Redis is configured to save RDB snapshots"),
-            Failure::Refused
-        );
-        assert_eq!(told("NOGROUP No such key"), Failure::NoGroup);
-        assert_eq!(
-            told("READONLY You can't write against a read only replica."),
-            Failure::Unreachable
-        );
-        assert_eq!(told("ERR Error running script"), Failure::Defect);
-        assert_eq!(told("Failed to route command."), Failure::Unreachable);
-        assert_eq!(
-            failure(&Error::new(ErrorKind::Timeout, "Request timed out.")),
-            Failure::Unreachable
-        );
     }
 }

@@ -129,6 +129,7 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
 
     let redis = redis::client(&config.common.redis_url)?;
     redis::tell_why(&redis, life);
+    redis::keep_on_primary(&redis, life);
     // Connects in the background, and again whenever the connection is lost.
     drop(redis.connect());
     life.spawn_vital(

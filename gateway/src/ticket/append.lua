@@ -221,7 +221,14 @@ while k < #KEYS do
   local a = r + 7
   for _ = 1, tonumber(ARGV[r + 1]) do
     local done, answer = pcall(append, k, r, a)
-    answers[#answers + 1] = done and answer or {'failed', type(answer) == 'table' and answer.err or tostring(answer)}
+    if not done then
+      local reason = type(answer) == 'table' and answer.err or tostring(answer)
+      -- A replica writes nothing. As the error of the whole call this ends the connection, and the next one leads to the
+      -- primary.
+      if string.find(reason, '^READONLY') or string.find(reason, '^MASTERDOWN') then error({err = reason}) end
+      answer = {'failed', reason}
+    end
+    answers[#answers + 1] = answer
     a = a + 6
   end
   k, r = k + 6, a

@@ -112,6 +112,7 @@ impl Commit {
                 "replica does not work with a Redis Cluster; use stream",
             ));
         }
+        redis::keep_on_primary(&client, life);
         drop(client.connect());
         let wait = || Wait {
             mark: keys.commit(),

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod channel;
+mod failover;
 mod presence;
 mod rates;
 mod revoked;
@@ -13,4 +14,5 @@ mod store;
 mod tickets;
 mod tls;
 mod trouble;
+mod way;
 mod world;

@@ -31,7 +31,7 @@ const PAGE: Page = Page {
 };
 
 /// A ticket that is only in MongoDB, whose newest message is `seq` 3.
-async fn stored(world: &World) -> Id {
+pub(crate) async fn stored(world: &World) -> Id {
     let id = Id::fresh().unwrap();
     let oid = ObjectId::from_bytes(id.bytes());
     let (tickets, messages) = (
