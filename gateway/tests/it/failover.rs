@@ -22,7 +22,7 @@ use crate::{
     world::{in_world_on, message},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Two servers, the second a replica of the first, and a client of each.
 struct Pair {
