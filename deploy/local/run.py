@@ -114,6 +114,8 @@ def start(process: Process, addresses: dict, children: Children, logs: "Logs") -
         "LOG_FORMAT": settings.setting("LOG_FORMAT") or "pretty",
         # The way of each message, from the gateway that took it to the worker that stored it.
         "LOG": settings.setting("LOG") or "info,ticket_gateway=debug,ticket_worker=debug",
+        # Operators of a local start are on this machine.
+        "OPS_HOST": settings.setting("OPS_HOST") or settings.setting("HOST") or "127.0.0.1",
         # Nobody has to be sent elsewhere here, so Ctrl-C need not wait for it.
         "DRAIN_MS": settings.setting("DRAIN_MS") or "200",
         **addresses,

@@ -18,6 +18,9 @@ const PARTITIONS = 16;
  */
 const UNHURRIED = { CONNECT_RATE: "0", CONNECT_RATE_ADDRESS: "0", EVENT_RATE: "0", IDENTITY_RATE: "0", ADDRESS_RATE: "0" };
 
+/** Names that requests written by hand are for. */
+const HOSTS = { ALLOWED_HOSTS: "x,gateway" };
+
 export class Stack {
   /** @param {string} name the test file's, for logs */
   constructor(name) {
@@ -60,7 +63,7 @@ export class Stack {
     for (const [i, name] of ["gateway-1", "gateway-2"].entries()) {
       const [port, ops] = [String(await freePort()), String(await freePort())];
       // A short time for clients to go ends the tests sooner.
-      const own = { AUTH_MODE: "none", PORT: port, OPS_PORT: ops, DRAIN_MS: "500", ...UNHURRIED, ...env, ...(i === 0 ? routed : {}) };
+      const own = { AUTH_MODE: "none", PORT: port, OPS_PORT: ops, DRAIN_MS: "500", ...UNHURRIED, ...HOSTS, ...env, ...(i === 0 ? routed : {}) };
       this.gateways.push(new Process(name, "ticket-gateway", { ...common, ...own }, mark));
     }
     const ops = String(await freePort());

@@ -82,6 +82,7 @@ const both = [
   ["OPS_PORT", { OPS_PORT: "65536" }],
   ["OPS_PORT", { OPS_PORT: `redis://:${CANARY}@redis.internal` }],
   ["HOST", { HOST: `http://${CANARY}` }],
+  ["OPS_HOST", { OPS_HOST: `http://${CANARY}` }],
   ["LOG", { LOG: `info,fred=${CANARY}` }],
   ["LOG_FORMAT", { LOG_FORMAT: CANARY }],
 ];
@@ -120,6 +121,9 @@ const gateway = [
   ["OPS_PORT", { PORT: "5000", OPS_PORT: "5000" }],
   ["CORS_ORIGIN", { CORS_ORIGIN: "*" }],
   ["CORS_ORIGIN", { CORS_ORIGIN: `https://root:x@desk.example.com/${CANARY}` }],
+  ["CORS_ORIGIN", { CORS_ORIGIN: `https://desk.example.com,${CANARY}:3000` }],
+  ["CORS_HEADERS", { CORS_HEADERS: `${CANARY} x` }],
+  ["ALLOWED_HOSTS", { ALLOWED_HOSTS: `http://${CANARY}` }],
   ["TRUSTED_PROXIES", { TRUSTED_PROXIES: "10.0.0.0/33" }],
   ["DURABILITY", { DURABILITY: CANARY }],
   ["DURABILITY", { DURABILITY: "replica", REDIS_URL: `redis-cluster://:${CANARY}@redis.internal` }],

@@ -86,6 +86,12 @@ impl Admission {
         Client(address::client(peer, headers, &self.trusted))
     }
 
+    /// Whether the peer is a proxy whose word on a request counts.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|network| network.holds(peer))
+    }
+
     /// Lets a new connection in.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::HeaderValue;
+use axum::http::HeaderName;
 use fred::interfaces::ClientLike;
 use prometheus_client::registry::Registry;
 use socketioxide::{SocketIo, layer::SocketIoLayer};
@@ -26,11 +26,13 @@ use ticket_shared::{
 use crate::{
     adapter::{Adapter, DriverMetrics, FredDriver},
     admission::{self, Admission},
+    allowed_hosts::AllowedHosts,
     auth::{AuthMode, Revocations, Verifier},
     config::{Config, Durability},
     identify::Identify,
     metrics::Metrics,
     net::Descriptors,
+    origin::AllowedOrigins,
     presence::Presence,
     socket::Throttle,
     store::Store,
@@ -60,8 +62,12 @@ pub struct App {
     pub identify: Identify,
     /// Who was said to be typing.
     pub typing: Throttle,
-    /// Origins that browsers may connect from.
-    pub origins: Vec<HeaderValue>,
+    /// Origins whose pages may connect.
+    pub origins: AllowedOrigins,
+    /// Request headers that these pages may send besides those of the API.
+    pub cors_headers: Vec<HeaderName>,
+    /// Hosts that requests may be for; `None`: any.
+    pub hosts: Option<AllowedHosts>,
     /// What is counted.
     pub metrics: Metrics,
     /// What Redis holds and how it is set.
@@ -174,7 +180,9 @@ impl App {
             io,
             identify,
             typing: Throttle::default(),
-            origins: config.origins()?,
+            origins: config.browsers.origins()?,
+            cors_headers: config.browsers.headers()?,
+            hosts: config.allowed_hosts()?,
             admission: Arc::new(Admission::new(config.limits.clone(), metrics.clone())?),
             descriptors: Arc::new(Descriptors::of_this_process()),
             metrics,

@@ -2,14 +2,18 @@
 
 use std::{net::ToSocketAddrs, time::Duration};
 
-use axum::http::HeaderValue;
 use clap::{Parser, Subcommand, ValueEnum};
 use ticket_shared::config::{BadSetting, Common};
 
 use crate::{
     admission::Limits,
-    auth::{AuthSettings, TokenArgs},
+    allowed_hosts::AllowedHosts,
+    auth::{AuthMode, AuthSettings, TokenArgs},
 };
+
+mod browsers;
+
+pub use browsers::BrowserSettings;
 
 /// Terminates Socket.IO connections of ticket clients and serves REST.
 #[derive(Parser, Clone, Debug)]
@@ -27,20 +31,21 @@ pub struct Config {
     /// Port of REST and Socket.IO; 0 takes a free one and logs it
     #[arg(long, env = "PORT", default_value_t = 5000)]
     pub port: u16,
-    /// Address to listen on
-    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
-    pub host: String,
+    /// Address to listen on [default: 0.0.0.0; with `AUTH_MODE=none` 127.0.0.1]
+    #[arg(long, env = "HOST")]
+    pub host: Option<String>,
     /// Port of /livez, /readyz and /metrics; 0 takes a free one and logs it
     #[arg(long, env = "OPS_PORT", default_value_t = 9100)]
     pub ops_port: u16,
-    /// Origins that browsers may connect from, separated by commas, each exact
-    #[arg(
-        long,
-        env = "CORS_ORIGIN",
-        default_value = "http://localhost:3000",
-        value_delimiter = ','
+    /// Address to listen on for `OPS_PORT` [default: that of HOST]
+    #[arg(long, env = "OPS_HOST")]
+    pub ops_host: Option<String>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would replace the help text of the whole command"
     )]
-    pub cors_origin: Vec<String>,
+    pub browsers: BrowserSettings,
     #[command(flatten)]
     #[expect(
         missing_docs,
@@ -101,12 +106,19 @@ impl Config {
                 "must be another port than PORT",
             ));
         }
-        if (self.bind_host(), self.port).to_socket_addrs().is_err() {
-            let problem = "is not an address of this machine, such as 0.0.0.0, 127.0.0.1 or ::";
-            return Err(BadSetting::new("HOST", problem));
+        for (setting, host) in [
+            ("HOST", self.bind_host()),
+            ("OPS_HOST", self.ops_bind_host()),
+        ] {
+            if (host, self.port).to_socket_addrs().is_err() {
+                let problem = "is not an address of this machine, such as 0.0.0.0, 127.0.0.1 or ::";
+                return Err(BadSetting::new(setting, problem));
+            }
         }
         self.auth.resolve()?;
-        self.origins()?;
+        self.browsers.origins()?;
+        self.browsers.headers()?;
+        self.allowed_hosts()?;
         self.limits.proxies()?;
         crate::store::check_uri(&self.common.mongo_uri)?;
         let url = self.common.redis_url.expose();
@@ -118,40 +130,61 @@ impl Config {
         Ok(self)
     }
 
-    /// The origins that browsers may connect from.
+    /// The hosts that requests may be for; `None`: any. Callers without tokens could be any page in a browser that reaches
+    /// the gateway.
     ///
     /// # Errors
-    /// Names `CORS_ORIGIN` where one is not an origin.
-    pub fn origins(&self) -> Result<Vec<HeaderValue>, BadSetting> {
-        self.cors_origin
-            .iter()
-            .map(|origin| {
-                let origin = origin.trim();
-                let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-                match (host, HeaderValue::from_str(origin)) {
-                    (Some(host), Ok(value)) if !host.is_empty() && !host.contains(['/', '*']) => Ok(value),
-                    _ => Err(BadSetting::new(
-                        "CORS_ORIGIN",
-                        "must be origins such as https://desk.example.com, separated by commas, without a path",
-                    )),
-                }
-            })
-            .collect()
+    /// Names `ALLOWED_HOSTS` if something in it is no host.
+    pub fn allowed_hosts(&self) -> Result<Option<AllowedHosts>, BadSetting> {
+        if self.auth.mode != Some(AuthMode::None) && !self.browsers.names_hosts() {
+            return Ok(None);
+        }
+        let addresses = (self.bind_host(), self.port).to_socket_addrs();
+        let beyond = addresses.is_ok_and(|mut all| all.any(|address| !address.ip().is_loopback()));
+        AllowedHosts::parse(&self.browsers.allowed_hosts, beyond).map(Some)
     }
 
     /// The address to listen on; IPv6 may stand in brackets.
     pub fn bind_host(&self) -> &str {
-        let host = self.host.as_str();
-        let inside = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        inside.unwrap_or(host)
+        match &self.host {
+            Some(host) => bare(host),
+            None if self.auth.mode == Some(AuthMode::None) => "127.0.0.1",
+            None => "0.0.0.0",
+        }
+    }
+
+    /// The address to listen on for operators.
+    pub fn ops_bind_host(&self) -> &str {
+        self.ops_host
+            .as_deref()
+            .map_or_else(|| self.bind_host(), bare)
+    }
+
+    /// Completes what `check-config` shows with the values that are read from files or depend on other settings.
+    pub fn show(&self, effective: &mut Vec<(String, String)>) {
+        self.common.show(effective);
+        for (name, value) in [
+            ("OPS_HOST", self.ops_bind_host()),
+            ("HOST", self.bind_host()),
+        ] {
+            effective.retain(|(shown, _)| shown != name);
+            let port = effective.iter().position(|(shown, _)| shown == "PORT");
+            effective.insert(port.map_or(0, |at| at + 1), (name.into(), value.into()));
+        }
     }
 
     /// For how long clients are sent away before a planned stop.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
+}
+
+/// An address without the brackets in which one of IPv6 may stand.
+fn bare(host: &str) -> &str {
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inside.unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -190,18 +223,60 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_exact() {
-        let with = |origin| parse(&["--auth-mode", "none", "--cors-origin", origin]);
-        assert_eq!(
-            with("http://localhost:3000,https://a.b")
-                .unwrap()
-                .origins()
-                .unwrap()
-                .len(),
-            2
-        );
-        for bad in ["*", "localhost:3000", "https://*.b", "https://a.b/", ""] {
-            assert_eq!(with(bad).unwrap_err().setting, "CORS_ORIGIN", "{bad}");
+    fn without_tokens_it_listens_on_loopback_unless_told() {
+        let with = |args: &[&str]| parse(args).unwrap();
+        let jwt = [
+            "--auth-mode",
+            "jwt",
+            "--jwt-secret",
+            "kq9ZsT4vLw1XnBd8Rp0Y2cF7-0123456789",
+        ];
+        let none = ["--auth-mode", "none"];
+        let beyond = [&none[..], &["--host", "0.0.0.0"]].concat();
+        let ops = [&none[..], &["--ops-host", "[::]"]].concat();
+        for (args, host, ops) in [
+            (&none[..], "127.0.0.1", "127.0.0.1"),
+            (&jwt[..], "0.0.0.0", "0.0.0.0"),
+            (&beyond[..], "0.0.0.0", "0.0.0.0"),
+            (&ops[..], "127.0.0.1", "::"),
+        ] {
+            let config = with(args);
+            assert_eq!(
+                (config.bind_host(), config.ops_bind_host()),
+                (host, ops),
+                "{args:?}"
+            );
+        }
+        assert_eq!(with(&jwt).allowed_hosts().unwrap(), None);
+        assert!(with(&none).allowed_hosts().unwrap().is_some());
+        let named = [&jwt[..], &["--allowed-hosts", "desk.example.com"]].concat();
+        assert!(with(&named).allowed_hosts().unwrap().is_some());
+        let mut shown = vec![("PORT".to_owned(), "5000".to_owned())];
+        with(&none).show(&mut shown);
+        assert_eq!(shown[1], ("HOST".into(), "127.0.0.1".into()));
+        assert_eq!(shown[2], ("OPS_HOST".into(), "127.0.0.1".into()));
+    }
+
+    #[test]
+    fn what_browsers_may_is_checked_at_the_start() {
+        let with = |flag, value| parse(&["--auth-mode", "none", flag, value]);
+        for (flag, value) in [
+            ("--cors-origin", "https://a.b,capacitor://localhost,null"),
+            ("--cors-headers", "x-tenant, X-Trace"),
+            ("--cors-headers", ""),
+            ("--allowed-hosts", "desk.example.com,gateway"),
+            ("--allowed-hosts", ""),
+        ] {
+            assert!(with(flag, value).is_ok(), "{flag} {value}");
+        }
+        for (setting, flag, value) in [
+            ("CORS_ORIGIN", "--cors-origin", "https://a.b/"),
+            ("CORS_HEADERS", "--cors-headers", "x tenant"),
+            ("CORS_HEADERS", "--cors-headers", "*"),
+            ("ALLOWED_HOSTS", "--allowed-hosts", "gateway:5000"),
+            ("OPS_HOST", "--ops-host", "127.0.0.1:9100"),
+        ] {
+            assert_eq!(with(flag, value).unwrap_err().setting, setting, "{value}");
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum Error {
     /// Too many bytes.
     #[error("payload too large")]
     TooLarge,
+    /// A body of another type than JSON.
+    #[error("unsupported media type")]
+    MediaType,
     /// Not an event of the contract.
     #[error("unknown event")]
     UnknownEvent,
@@ -82,6 +85,7 @@ impl Error {
             Self::TicketNotFound => ErrorCode::TicketNotFound,
             Self::Conflict(..) => ErrorCode::Conflict,
             Self::TooLarge => ErrorCode::PayloadTooLarge,
+            Self::MediaType => ErrorCode::UnsupportedMediaType,
             Self::UnknownEvent => ErrorCode::UnknownEvent,
             Self::Overloaded(_) => ErrorCode::Overloaded,
             Self::Unavailable { .. } => ErrorCode::Unavailable,
@@ -117,6 +121,7 @@ impl Error {
                 body.ticket = Some(ticket);
             }
             Self::TooLarge => body.message = format!("may have {} bytes at most", limits::FRAME),
+            Self::MediaType => body.message = "the body must be application/json".into(),
             Self::UnknownEvent => body.message = "no such event".into(),
             Self::Overloaded(what) => {
                 body.message = what.into();
@@ -142,6 +147,7 @@ impl Error {
             Self::TicketNotFound | Self::UnknownEvent => StatusCode::NOT_FOUND,
             Self::Conflict(..) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Overloaded(_) | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -277,6 +283,9 @@ fn problem(
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     }
     headers.insert(
         header::CONTENT_TYPE,

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod adapter;
 pub mod admission;
+pub mod allowed_hosts;
 pub mod app;
 pub mod auth;
 pub mod config;
@@ -15,6 +16,7 @@ mod lane;
 pub mod mailbox;
 pub mod metrics;
 pub mod net;
+pub mod origin;
 pub mod packet;
 pub mod presence;
 pub mod queue;
@@ -68,8 +70,13 @@ pub enum RunError {
 /// [`RunError`]: why it did not start, or which part of it died.
 pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     let (public, ops) = (
-        listen("PORT", &config, config.port).await?,
-        listen("OPS_PORT", &config, config.ops_port).await?,
+        listen(["HOST", "PORT"], config.bind_host(), config.port).await?,
+        listen(
+            ["OPS_HOST", "OPS_PORT"],
+            config.ops_bind_host(),
+            config.ops_port,
+        )
+        .await?,
     );
     tracing::info!(port = port(&public), ops.port = port(&ops), "listening");
     if config.auth.mode == Some(AuthMode::None) {
@@ -81,11 +88,13 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .map_err(|error| RunError::SocketIo(error.to_string()))?;
     life.spawn_vital("revocations", socket::end_revoked(app.clone()));
     let gate = axum::middleware::from_fn_with_state(app.clone(), rest::gate);
+    let hosts = axum::middleware::from_fn_with_state(app.clone(), rest::allowed_host);
     let routes = rest::routes(&app)
         .layer(layer)
         .layer(gate)
-        .layer(axum::middleware::from_fn(rest::hardened))
-        .layer(rest::cors(&app));
+        .layer(rest::cors(&app))
+        .layer(hosts)
+        .layer(axum::middleware::from_fn(rest::hardened));
     let full = rest::full_routes(&app).layer(rest::cors(&app));
     let door = |listener| net::Door::new(listener, &app.descriptors);
     net::serve("http", door(public), routes, Some(full), &life);
@@ -97,18 +106,18 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     Ok(stopped?)
 }
 
+/// Listens; of the two settings, the first has the address.
 async fn listen(
-    setting: &'static str,
-    config: &Config,
+    settings: [&'static str; 2],
+    host: &str,
     port: u16,
 ) -> Result<TcpListener, RunError> {
-    let host = config.bind_host();
     TcpListener::bind((host, port))
         .await
         .map_err(|reason| RunError::Listen {
             setting: match reason.kind() {
-                std::io::ErrorKind::AddrNotAvailable => "HOST",
-                _ => setting,
+                std::io::ErrorKind::AddrNotAvailable => settings[0],
+                _ => settings[1],
             },
             address: format!("{host}:{port}"),
             reason,

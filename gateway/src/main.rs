@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     if let Some(Command::CheckConfig) = config.command {
-        config.common.show(&mut parsed.effective);
+        config.show(&mut parsed.effective);
         print_effective(&parsed.effective);
         return ExitCode::SUCCESS;
     }

@@ -5,13 +5,16 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use ticket_shared::id::Id;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
 
 mod admin;
 mod gate;
@@ -54,11 +57,16 @@ pub fn routes(app: &Arc<App>) -> Router {
 pub fn ops_routes(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .route("/readyz", get(health::readyz_in_detail))
         .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
         .with_state(Arc::clone(app));
-    around(routes).layer(middleware::from_fn(hardened))
+    around(routes)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(app),
+            allowed_host,
+        ))
+        .layer(middleware::from_fn(hardened))
 }
 
 /// What is served to clients for whom no file descriptor is left: that there is no place, and whether it is alive.
@@ -72,20 +80,45 @@ pub fn full_routes(app: &Arc<App>) -> Router {
     around(routes)
 }
 
-/// Lets browsers of the allowed origins in.
+/// Lets pages of the allowed origins read answers, and send what is not simple.
 pub fn cors(app: &App) -> CorsLayer {
+    let origins = app.origins.clone();
+    let named = move |origin: &HeaderValue, _: &Parts| origins.names(origin);
+    let mut headers = vec![
+        header::CONTENT_TYPE,
+        header::AUTHORIZATION,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("traceparent"),
+        REQUEST_ID,
+    ];
+    headers.extend(app.cors_headers.iter().cloned());
     CorsLayer::new()
-        .allow_origin(app.origins.clone())
+        .allow_origin(AllowOrigin::predicate(named))
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            header::IF_MATCH,
-            HeaderName::from_static("idempotency-key"),
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT])
+        .allow_headers(headers)
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            REQUEST_ID,
         ])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, REQUEST_ID])
         .max_age(Duration::from_mins(10))
+}
+
+/// Answers only for the hosts that requests may be for.
+pub async fn allowed_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let admitted = app
+        .hosts
+        .as_ref()
+        .is_none_or(|hosts| hosts.admit(request.uri(), request.headers()));
+    if admitted {
+        return next.run(request).await;
+    }
+    app.metrics.refused("host");
+    Error::Forbidden("the request is for a host that is not in ALLOWED_HOSTS").into_response()
 }
 
 fn around(routes: Router) -> Router {

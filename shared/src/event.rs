@@ -100,6 +100,8 @@ pub enum ErrorCode {
     Conflict,
     /// Over a limit in size.
     PayloadTooLarge,
+    /// A body that is not JSON by its type; over REST only.
+    UnsupportedMediaType,
     /// Not an event of the contract.
     UnknownEvent,
     /// Too many.
@@ -114,13 +116,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidPayload,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::TicketNotFound,
         Self::Conflict,
         Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
         Self::UnknownEvent,
         Self::RateLimited,
         Self::Overloaded,
@@ -137,6 +140,7 @@ impl ErrorCode {
             Self::TicketNotFound => "ticket_not_found",
             Self::Conflict => "conflict",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
             Self::UnknownEvent => "unknown_event",
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",

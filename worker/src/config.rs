@@ -21,9 +21,12 @@ pub struct Config {
         reason = "a doc comment here would replace the help text of the whole command"
     )]
     pub common: Common,
-    /// Address of /livez, /readyz and /metrics
+    /// Address of /livez, /readyz and /metrics, unless `OPS_HOST` says another
     #[arg(long, env = "HOST", default_value = "0.0.0.0")]
     pub host: IpAddr,
+    /// Address of /livez, /readyz and /metrics [default: that of HOST]
+    #[arg(long, env = "OPS_HOST")]
+    pub ops_host: Option<IpAddr>,
     /// Port of /livez, /readyz and /metrics; 0 takes a free one and logs it
     #[arg(long, env = "OPS_PORT", default_value_t = 9101)]
     pub ops_port: u16,

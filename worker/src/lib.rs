@@ -234,14 +234,15 @@ async fn open_store(config: &Config, life: &Lifecycle) -> Store {
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, BadSetting> {
-    TcpListener::bind((config.host, config.ops_port))
+    TcpListener::bind((config.ops_host.unwrap_or(config.host), config.ops_port))
         .await
         .map_err(|error| taken(config, &error))
 }
 
 fn taken(config: &Config, error: &std::io::Error) -> BadSetting {
-    let (host, port) = (config.host, config.ops_port);
+    let (host, port) = (config.ops_host.unwrap_or(config.host), config.ops_port);
     let setting = match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable if config.ops_host.is_some() => "OPS_HOST",
         std::io::ErrorKind::AddrNotAvailable => "HOST",
         _ => "OPS_PORT",
     };

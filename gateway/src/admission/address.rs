@@ -30,7 +30,7 @@ impl FromStr for Network {
 }
 
 impl Network {
-    fn holds(&self, address: IpAddr) -> bool {
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 let differ = u32::from(base) ^ u32::from(address);

@@ -33,17 +33,16 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
             app.metrics.rate_limited("address");
             return error.into_response();
         }
+        // What is only read, browsers keep from the page by themselves.
+        if !request.method().is_safe() && !from_known_origin(&app, &request).unwrap_or(true) {
+            return foreign_origin(&app);
+        }
         return next.run(request).await;
     }
     // Browsers do not apply CORS to websockets. Clients that are no browsers send no origin.
-    let allowed = match request.headers().get(header::ORIGIN) {
-        Some(origin) => app.origins.contains(origin),
-        None => !app.admission.limits().origin_required,
-    };
-    if !allowed {
-        app.metrics.refused("origin");
-        tracing::debug!("connection from a foreign origin refused");
-        return Error::Forbidden("the origin is not allowed").into_response();
+    let unnamed = !app.admission.limits().origin_required;
+    if !from_known_origin(&app, &request).unwrap_or(unnamed) {
+        return foreign_origin(&app);
     }
     let sid = request.uri().query().and_then(sid).map(str::to_owned);
     let Some(sid) = sid else {
@@ -71,6 +70,19 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         }
     }
     in_time(request, next).await
+}
+
+/// Whether the request's origin may connect and change something; `None` if it names none.
+fn from_known_origin(app: &App, request: &Request) -> Option<bool> {
+    let peer = request.extensions().get::<Peer>();
+    let behind_proxy = peer.is_some_and(|peer| app.admission.trusts(peer.address));
+    app.origins.admit(request.headers(), behind_proxy)
+}
+
+fn foreign_origin(app: &App) -> Response {
+    app.metrics.refused("origin");
+    tracing::debug!("request from a foreign origin refused");
+    Error::Forbidden("the origin is not allowed").into_response()
 }
 
 /// Answers, unless what a client posts does not come: whoever sends half a body would hold the connection for ever.

@@ -40,18 +40,25 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: whether clients should be sent here.
+/// `GET /readyz` for everybody: whether clients should be sent here, and no more.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let body = json!({ "ready": app.ready(), "draining": app.draining(), "hearsRedis": app.follower.hears(), "warnings": app.watch.warnings() });
-    (
-        if app.ready() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        },
-        Json(body),
-    )
-        .into_response()
+    let ready = app.ready();
+    (readiness(ready), Json(json!({ "ready": ready }))).into_response()
+}
+
+/// `GET /readyz` for operators: that, and what is wrong.
+pub(super) async fn readyz_in_detail(State(app): State<Arc<App>>) -> Response {
+    let ready = app.ready();
+    let body = json!({ "ready": ready, "draining": app.draining(), "hearsRedis": app.follower.hears(), "warnings": app.watch.warnings() });
+    (readiness(ready), Json(body)).into_response()
+}
+
+fn readiness(ready: bool) -> StatusCode {
+    if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 /// `GET /metrics`, in the text format of Prometheus.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::request::Parts,
+    http::{HeaderMap, header, request::Parts},
 };
 use serde_json::Value;
 use ticket_shared::{domain::limits, event::Invalid, id::Id};
@@ -19,6 +19,9 @@ impl FromRequest<Arc<App>> for Body {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Error> {
+        if !is_json(request.headers()) {
+            return Err(Error::MediaType);
+        }
         let bytes = to_bytes(request.into_body(), limits::FRAME)
             .await
             .map_err(|error| {
@@ -30,6 +33,17 @@ impl FromRequest<Arc<App>> for Body {
             .map_err(|_| Error::Malformed("the body must be JSON"))?;
         Ok(Self(value))
     }
+}
+
+/// Whether the body says that it is JSON. Pages of foreign origins can send others, or say nothing, without asking first.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let text = only.to_str().unwrap_or_default();
+    let (essence, _parameters) = text.split_once(';').unwrap_or((text, ""));
+    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -106,5 +120,42 @@ impl Query {
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err(Invalid::new(name, "is not one that was given out").into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_json_by_their_type() {
+        let said = |types: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for each in types {
+                headers.append(header::CONTENT_TYPE, each.parse().unwrap());
+            }
+            is_json(&headers)
+        };
+        for good in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "Application/JSON ;charset=\"UTF-8\"",
+        ] {
+            assert!(said(&[good]), "{good}");
+        }
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/jsonp",
+            "application/json, text/plain",
+            "text/plain; application/json",
+            "application/problem+json",
+            "",
+        ] {
+            assert!(!said(&[bad]), "{bad}");
+        }
+        assert!(!said(&[]));
+        assert!(!said(&["application/json", "text/plain"]));
     }
 }
