@@ -1,6 +1,10 @@
 //! A client that sends far more than it may, and comes back whenever it is cut off.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use serde_json::json;
 use ticket_shared::event::client::SEND_MESSAGE;
@@ -14,6 +18,9 @@ use crate::{
 /// How long it waits from one message to the next.
 const PACE: Duration = Duration::from_millis(1);
 
+/// Where it comes from: not from where the others do, who would be turned away with it.
+pub(crate) const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
+
 /// What came of it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Flood {
@@ -25,26 +32,29 @@ pub(crate) struct Flood {
     pub limited: u64,
     /// How often its connection was ended.
     pub cut: u64,
+    /// How often it was not let in.
+    pub turned_away: u64,
 }
 
 impl Flood {
     /// The figures as a line of text.
     pub(crate) fn encode(self) -> String {
         format!(
-            "{} {} {} {}",
-            self.sent, self.accepted, self.limited, self.cut
+            "{} {} {} {} {}",
+            self.sent, self.accepted, self.limited, self.cut, self.turned_away
         )
     }
 
     /// Reads them; none where the text is another.
     pub(crate) fn decode(text: &str) -> Option<Self> {
         let numbers: Result<Vec<u64>, _> = text.split(' ').map(str::parse).collect();
-        let [sent, accepted, limited, cut] = numbers.ok()?.try_into().ok()?;
+        let [sent, accepted, limited, cut, turned_away] = numbers.ok()?.try_into().ok()?;
         Some(Self {
             sent,
             accepted,
             limited,
             cut,
+            turned_away,
         })
     }
 }
@@ -56,8 +66,16 @@ pub(crate) async fn flood(address: &str, ticket: &str, told: &Cell<Flood>) -> ! 
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
         pace.tick().await;
-        let Ok(mut socket) = Socket::connect(address).await else {
-            continue;
+        let mut socket = match Socket::connect_from(FROM, None, address).await {
+            Ok(socket) => socket,
+            Err(Lost::TurnedAway(_)) => {
+                told.set(Flood {
+                    turned_away: told.get().turned_away + 1,
+                    ..told.get()
+                });
+                continue;
+            }
+            Err(_) => continue,
         };
         let payload = json!({
             "ticketId": ticket, "senderId": "flood", "senderType": "user", "senderName": "Flood", "content": "more",
@@ -108,9 +126,10 @@ mod tests {
             accepted: 3,
             limited: 2,
             cut: 1,
+            turned_away: 5,
         };
         assert_eq!(Flood::decode(&flood.encode()), Some(flood));
-        for other in ["", "1 2 3", "1 2 3 4 5", "1 2 3 x"] {
+        for other in ["", "1 2 3 4", "1 2 3 4 5 6", "1 2 3 4 x"] {
             assert_eq!(Flood::decode(other), None, "{other}");
         }
     }

@@ -83,13 +83,13 @@ impl Socket {
         Self::over(narrow::connect(address), &address.to_string(), None).await
     }
 
-    /// The same from an address of this machine, with a lie about where it comes from.
+    /// The same from an address of this machine, with a lie about where it comes from if there is one.
     ///
     /// # Errors
     /// As [`Socket::connect`].
     pub(crate) async fn connect_from(
         from: IpAddr,
-        lie: IpAddr,
+        lie: Option<IpAddr>,
         address: &str,
     ) -> Result<Self, Lost> {
         let tcp = async {
@@ -98,7 +98,7 @@ impl Socket {
             let address = address.parse().map_err(std::io::Error::other)?;
             socket.connect(address).await
         };
-        Self::over(tcp, address, Some(lie)).await
+        Self::over(tcp, address, lie).await
     }
 
     async fn over(

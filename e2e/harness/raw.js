@@ -7,11 +7,11 @@ import { DEADLINE, until } from "./wait.js";
 
 /** A TCP connection that remembers what came. */
 export class Wire {
-  /** @param {number} port */
-  constructor(port) {
+  /** @param {number} port @param {string} [from] the address to come from: any of 127.0.0.0/8 */
+  constructor(port, from) {
     this.heard = Buffer.alloc(0);
     this.ended = false;
-    this.socket = connect({ port, host: "127.0.0.1", allowHalfOpen: false });
+    this.socket = connect({ port, host: "127.0.0.1", localAddress: from, allowHalfOpen: false });
     this.socket.setNoDelay(true);
     // A reset is one way in which a server says no.
     this.socket.on("error", () => (this.ended = true));
@@ -37,10 +37,11 @@ export class Wire {
  * What a server answers to these bytes: the first response, or that it closed.
  * @param {number} port
  * @param {string | Uint8Array | (string | Uint8Array)[]} bytes
+ * @param {string} [from] the address to come from
  * @returns {Promise<{status: number, head: string, body: string, closed: boolean, all: string}>}
  */
-export async function exchange(port, bytes) {
-  const wire = new Wire(port);
+export async function exchange(port, bytes, from) {
+  const wire = new Wire(port, from);
   for (const part of [bytes].flat()) wire.write(part);
   try {
     await until("an answer or the end of the connection", () => wire.ended || complete(wire.heard));
@@ -97,9 +98,9 @@ export function frame(opcode, payload = "", { fin = true, rsv = 0, mask = true, 
 
 /** A websocket to the gateway whose frames the test makes itself. */
 export class RawSocket extends Wire {
-  /** @param {number} port */
-  constructor(port) {
-    super(port);
+  /** @param {number} port @param {string} [from] */
+  constructor(port, from) {
+    super(port, from);
     /** @type {string[]} texts received */
     this.texts = [];
     this.rest = undefined;
@@ -109,10 +110,10 @@ export class RawSocket extends Wire {
   /**
    * Connects up to the namespace, or less far.
    * @param {number} port
-   * @param {{query?: string, headers?: string, namespace?: boolean}} [options]
+   * @param {{query?: string, headers?: string, namespace?: boolean, from?: string}} [options]
    */
-  static async open(port, { query = "EIO=4&transport=websocket", headers = "", namespace = true } = {}) {
-    const socket = new RawSocket(port);
+  static async open(port, { query = "EIO=4&transport=websocket", headers = "", namespace = true, from } = {}) {
+    const socket = new RawSocket(port, from);
     const key = randomBytes(16).toString("base64");
     socket.write(
       `GET /socket.io/?${query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +

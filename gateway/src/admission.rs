@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -15,25 +15,31 @@ use axum::{
 use ticket_shared::config::BadSetting;
 
 mod address;
+mod bans;
 mod bucket;
+mod ledger;
 mod left;
 mod line;
-mod meter;
+mod owner;
+mod owner_rate;
 mod places;
 mod settings;
+mod shared;
 
 pub use address::Network;
+pub use ledger::EventRate;
 pub use line::{Line, PACKETS};
-pub use meter::Meter;
 pub use places::Place;
 pub use settings::Limits;
 
 use crate::{
-    access::Caller,
+    access::{Caller, Counted},
     error::{Error, plain_problem},
     metrics::Metrics,
 };
 use bucket::{Keyed, Rate};
+use ledger::{Ledger, Refusal};
+use owner::Owner;
 use places::{Full, Places};
 
 /// The address that a request is counted for.
@@ -48,9 +54,7 @@ pub struct Admission {
     metrics: Metrics,
     connects: Keyed<()>,
     connects_by_address: Keyed<IpAddr>,
-    addresses: Keyed<IpAddr>,
-    identities: Keyed<String>,
-    events: Option<Rate>,
+    ledger: Arc<Ledger>,
     places: Arc<Places>,
     lines: Mutex<HashMap<String, Arc<Line>>>,
 }
@@ -67,9 +71,12 @@ impl Admission {
             metrics,
             connects: Keyed::new(rate(limits.connect_rate, 2)),
             connects_by_address: Keyed::new(rate(limits.connect_rate_address, 5)),
-            addresses: Keyed::new(rate(limits.address_rate, 4)),
-            identities: Keyed::new(rate(limits.identity_rate, 4)),
-            events: rate(limits.event_rate, 4),
+            ledger: Ledger::new(
+                rate(limits.event_rate, 4),
+                rate(limits.identity_rate, 4),
+                rate(limits.address_rate, 4),
+                limits.abuse_limit,
+            ),
             places: Places::new(limits.max_connections, limits.max_connections_address),
             lines: Mutex::default(),
             limits,
@@ -147,26 +154,67 @@ impl Admission {
         answer
     }
 
-    /// Counts an event or a request of this address.
+    /// Counts a request of this address. Refuses it, too, while the address is turned away.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
     pub fn address(&self, client: Client) -> Result<(), Error> {
-        limited(self.addresses.take(&client.0, Instant::now()))
+        let owner = Owner::address(client.0);
+        let counted = self.ledger.request(owner, Instant::now());
+        counted.map_err(|refusal| self.refused(refusal).error)
     }
 
-    /// Counts an event or a request of this caller, over all of its connections to this gateway. Callers without
-    /// a token are told apart by nothing that can be relied on.
+    /// Counts a request of this caller, over all of its connections. Callers without a token are told apart by nothing
+    /// that can be relied on: their address is counted. What is refused to an identity is not counted for its address,
+    /// behind which others may be.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub fn caller(&self, caller: &Caller) -> Result<(), Error> {
+    pub fn caller(&self, caller: &Caller, client: Option<Client>) -> Result<(), Error> {
         if matches!(caller, Caller::Anyone) {
             return Ok(());
         }
-        limited(self.identities.take(&caller.scope(), Instant::now())).inspect_err(|_| {
-            self.metrics.rate_limited("identity");
+        let (owner, now) = (Owner::identity(&caller.scope()), Instant::now());
+        self.ledger.request(owner, now).map_err(|refusal| {
+            if let Some(client) = client {
+                self.ledger.of(Owner::address(client.0), now).give_back(now);
+            }
+            self.refused(refusal).error
         })
+    }
+
+    /// The rate of a connection of this caller, over this session of the engine.
+    pub(crate) fn rate(&self, session: &str, caller: &Caller, client: Option<Client>) -> EventRate {
+        let identity = match caller {
+            Caller::Anyone => None,
+            Caller::Known(_) => Some(caller.scope()),
+        };
+        let address = client.map(|client| client.0);
+        let now = Instant::now();
+        EventRate::new(&self.ledger, session, identity.as_deref(), address, now)
+    }
+
+    /// Counts an event.
+    pub(crate) fn event(&self, rate: &EventRate) -> Result<(), Refused> {
+        let counted = rate.take(Instant::now());
+        counted.map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Counts an event that was refused where all gateways meet. Returns whether its client is to be cut off.
+    pub(crate) fn refused_elsewhere(&self, rate: &EventRate) -> bool {
+        self.metrics.rate_limited("ticket");
+        rate.refused(Instant::now())
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refused {
+        self.metrics.rate_limited(refusal.scope);
+        let ms = refusal.wait.as_millis();
+        let retry_after_ms = u64::try_from(ms).unwrap_or(u64::MAX).max(1);
+        Refused {
+            error: Error::RateLimited { retry_after_ms },
+            abuse: refusal.abuse,
+            banned: refusal.scope == ledger::ABUSE,
+        }
     }
 
     /// Whether a connection that is in `rooms` tickets may join one more.
@@ -213,10 +261,23 @@ impl Admission {
     }
 }
 
-fn limited(taken: Result<(), Duration>) -> Result<(), Error> {
-    taken.map_err(|wait| Error::RateLimited {
-        retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
-    })
+/// An event that is not accepted.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: Error,
+    /// Its client was refused so often that it is to be cut off.
+    pub(crate) abuse: bool,
+    /// Its client is turned away for a while.
+    pub(crate) banned: bool,
+}
+
+impl EventRate {
+    /// The name and rate under which appends to one ticket are counted where all gateways meet: of a client that uses
+    /// much of its rate.
+    pub(crate) fn counted(&self) -> Option<Counted> {
+        let (owner, per_second) = self.hurries(Instant::now())?;
+        Some(Counted { owner, per_second })
+    }
 }
 
 /// Some number, another one each time.
@@ -281,7 +342,10 @@ mod tests {
                 token_id: None,
             }))
         };
-        let take = |caller: &Caller| (0..10).filter(|_| it.caller(caller).is_ok()).count();
+        let take = |caller: &Caller| {
+            let taken = |_: &i32| it.caller(caller, None).is_ok();
+            (0..10).filter(taken).count()
+        };
         assert_eq!((take(&known("a")), take(&known("b"))), (4, 4));
         assert_eq!(take(&Caller::Anyone), 10, "nothing tells them apart");
     }

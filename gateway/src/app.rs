@@ -159,6 +159,8 @@ impl App {
             },
         };
         watch.start(commands.clone(), keys.clone(), limits, &life);
+        let admission = Arc::new(Admission::new(config.limits.clone(), metrics.clone())?);
+        admission.share(commands.clone(), &keys, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
         redis::tell_why(&commands, &life);
         redis::keep_on_primary(&commands, &life);
@@ -183,7 +185,7 @@ impl App {
             origins: config.browsers.origins()?,
             cors_headers: config.browsers.headers()?,
             hosts: config.allowed_hosts()?,
-            admission: Arc::new(Admission::new(config.limits.clone(), metrics.clone())?),
+            admission,
             descriptors: Arc::new(Descriptors::of_this_process()),
             metrics,
             watch,

@@ -38,7 +38,7 @@ pub use typing::Throttle;
 use crate::{
     access::{Caller, Grant},
     adapter::Adapter,
-    admission::Client,
+    admission::{Client, EventRate},
     app::App,
     error::Error,
     identify::{Identify, bearer, claims_of},
@@ -99,8 +99,17 @@ async fn admit(
     for _ in 0..RETRIES {
         match app.identify.caller(token).await {
             Ok(caller) => {
-                set_up(app, &socket, caller);
-                return Ok(());
+                let client = socket.req_parts().extensions.get::<Client>().copied();
+                let rate = app.admission.rate(&socket.id.to_string(), &caller, client);
+                match app.admission.event(&rate) {
+                    Ok(()) => {
+                        set_up(app, &socket, caller, rate);
+                        return Ok(());
+                    }
+                    Err(refused) if refused.banned => return Err(Refused(ErrorCode::RateLimited)),
+                    // Its turn comes, or the library ends its connection.
+                    Err(_) => {}
+                }
             }
             // A refusal would be final. The library ends a connection that is not let in in time, and then the
             // client tries again.
@@ -127,7 +136,7 @@ impl fmt::Display for Refused {
 
 /// Sets a connection up before its client is told that it is connected: what the client sends at once must find
 /// the handlers.
-fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
+fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller, rate: EventRate) {
     let sid = socket.id.to_string();
     let way_out = app.admission.line(sid.clone());
     let request = &socket.req_parts().extensions;
@@ -137,8 +146,7 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
     {
         way_out.over(&peer.wire);
     }
-    let client = request.get::<Client>().copied();
-    let (connection, mut items) = Connection::new(&app.admission, client, way_out, caller);
+    let (connection, mut items) = Connection::new(&app.admission, rate, way_out, caller);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
@@ -146,6 +154,9 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller) {
     socket.on_disconnect(
         move |socket: SocketRef<Adapter>, reason: DisconnectReason| {
             ending.metrics.sockets.dec();
+            if reason == DisconnectReason::ClientNSDisconnect {
+                closing.count_leaving();
+            }
             closing.close(socket);
             match reason {
                 DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {

@@ -189,13 +189,17 @@ pub(super) async fn flooded(context: Context) -> anyhow::Result<Row> {
         let told = Cell::new(Flood::default());
         // It ends by being dropped.
         let _ = timeout(PHASE, flood(&address, &ticket, &told)).await;
-        let Flood { sent, limited, cut, .. } = told.get();
+        let Flood { sent, accepted, limited, cut, turned_away } = told.get();
         run.check(limited > 0, "the flood was never told `rate_limited`");
         run.check(cut > 0, "the flood was never cut off");
+        run.check(turned_away > 0, "the flood was never turned away");
+        // 1.5 times its rate of 50 a second: what it used outlives its connections.
+        let most = 75 * PHASE.as_secs();
+        run.check(accepted <= most, format!("{accepted} of its messages were accepted, at most {most}"));
         run.acks(200).await?;
         Ok(Told::new("one client sends 1,000 messages a second for 15 s, and comes back when it is cut off")
             .compared(from, between)
-            .figure(format!("it sent {sent}, of which {limited} were answered `rate_limited`, and was cut off {cut} times")))
+            .figure(format!("it sent {sent}, of which {accepted} were accepted and {limited} answered `rate_limited`; it was cut off {cut} times and turned away {turned_away} times")))
     })
     .await
 }

@@ -119,13 +119,13 @@ impl Way {
         let mut sockets = Vec::new();
         for lie in 0..=u8::MAX {
             let lie = IpAddr::V4(Ipv4Addr::new(198, 51, 100, lie));
-            match Socket::connect_from(local(from), lie, &address).await {
+            match Socket::connect_from(local(from), Some(lie), &address).await {
                 Ok(socket) => sockets.push(socket),
                 Err(Lost::TurnedAway(_)) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        Socket::connect_from(local(from + 1), local(from), &address)
+        Socket::connect_from(local(from + 1), Some(local(from)), &address)
             .await
             .context("another address")?;
         Ok(sockets.len())

@@ -49,6 +49,7 @@ pub(crate) async fn run(context: &Context, side: Side) -> anyhow::Result<Figures
         ("flood accepted", sum(|flood| flood.accepted)),
         ("flood refused", sum(|flood| flood.limited)),
         ("flood cut off", sum(|flood| flood.cut)),
+        ("flood turned away", sum(|flood| flood.turned_away)),
     ]);
     Ok(figures)
 }
@@ -76,7 +77,8 @@ impl Flooder {
         process.start()?;
         let flooder = Self(process, says);
         until("the flood is refused", PATIENCE, async || {
-            flooder.told().is_some_and(|flood| flood.limited > 0)
+            let told = flooder.told();
+            told.is_some_and(|flood| flood.limited + flood.turned_away > 0)
         })
         .await?;
         Ok(flooder)

@@ -15,6 +15,7 @@ const KEYS_MOST: usize = 262_144;
 /// How much is given, and how much at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
+    per_second: u32,
     each: Duration,
     burst: u32,
 }
@@ -23,14 +24,24 @@ impl Rate {
     /// `per_second`, and `burst` at once; none where `per_second` is 0: no limit.
     pub(super) fn new(per_second: u32, burst: u32) -> Option<Self> {
         (per_second > 0).then(|| Self {
+            per_second,
             each: Duration::from_secs(1) / per_second,
             burst: burst.max(1),
         })
     }
+
+    pub(super) fn per_second(self) -> u32 {
+        self.per_second
+    }
+
+    /// How long it takes until so many tokens are given.
+    pub(super) fn time(self, tokens: u32) -> Duration {
+        self.each * tokens
+    }
 }
 
-/// One bucket; full at first.
-#[derive(Debug, Clone, Copy, Default)]
+/// One bucket; full at first. The one with more to pay back is the greater one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bucket {
     full_at: Option<Instant>,
 }
@@ -51,7 +62,21 @@ impl Bucket {
         Ok(())
     }
 
-    fn idle(&self, now: Instant) -> bool {
+    /// Gives one back.
+    pub(super) fn give_back(&mut self, rate: Rate, now: Instant) {
+        self.full_at = self
+            .full_at
+            .and_then(|at| at.checked_sub(rate.each))
+            .filter(|at| *at > now);
+    }
+
+    /// It is not full before `debt` is over.
+    pub(super) fn owe(&mut self, debt: Duration, now: Instant) {
+        self.full_at = self.full_at.max(Some(now + debt));
+    }
+
+    /// Whether it is full.
+    pub(super) fn idle(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|at| at <= now)
     }
 }

@@ -26,13 +26,14 @@ pub struct Limits {
     /// Events per second of one connection, and four times that at once; 0: no limit
     #[arg(long, env = "EVENT_RATE", default_value_t = 50)]
     pub event_rate: u32,
-    /// Events per second of one identity over all of its connections here, and four times that at once; 0: no limit
+    /// Events and requests per second of one identity over all of its connections, and four times that at once; 0: no limit
     #[arg(long, env = "IDENTITY_RATE", default_value_t = 100)]
     pub identity_rate: u32,
     /// Events and REST requests per second from one address, and four times that at once; 0: no limit
     #[arg(long, env = "ADDRESS_RATE", default_value_t = 1_000)]
     pub address_rate: u32,
-    /// A connection that has this many events refused within ten seconds is closed; 0: never
+    /// An identity, or a connection without one, that is refused this often within ten seconds is cut off and turned
+    /// away for a while; 0: never
     #[arg(long, env = "ABUSE_LIMIT", default_value_t = 500)]
     pub abuse_limit: u32,
     /// Tickets that one connection may be in; 0: no limit

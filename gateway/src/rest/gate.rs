@@ -24,15 +24,25 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let client = peer
         .as_ref()
         .map(|peer| app.admission.client(peer.address, request.headers()));
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     let path = request.uri().path();
-    if !path.starts_with("/socket.io") {
-        let probe = matches!(path, "/livez" | "/readyz" | "/health");
-        if let Some(client) = client.filter(|_| !probe)
-            && let Err(error) = app.admission.address(client)
-        {
-            app.metrics.rate_limited("address");
-            return error.into_response();
+    let socket_io = path.starts_with("/socket.io");
+    let probe = matches!(path, "/livez" | "/readyz" | "/health");
+    let sid = request.uri().query().and_then(sid).map(str::to_owned);
+    let line = sid.as_deref().and_then(|sid| app.admission.line_of(sid));
+    // The events of a session are counted by themselves. One that nobody has is as good as none.
+    let counted = client.filter(|_| !(probe || socket_io && line.is_some()));
+    if let Some(client) = counted
+        && let Err(error) = app.admission.address(client)
+    {
+        if socket_io {
+            app.metrics.refused("address_events");
         }
+        return error.into_response();
+    }
+    if !socket_io {
         // What is only read, browsers keep from the page by themselves.
         if !request.method().is_safe() && !from_known_origin(&app, &request).unwrap_or(true) {
             return foreign_origin(&app);
@@ -44,8 +54,7 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     if !from_known_origin(&app, &request).unwrap_or(unnamed) {
         return foreign_origin(&app);
     }
-    let sid = request.uri().query().and_then(sid).map(str::to_owned);
-    let Some(sid) = sid else {
+    if sid.is_none() {
         if app.draining() {
             return Error::Overloaded("this server is about to stop").into_response();
         }
@@ -55,11 +64,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
                 Ok(place) => request.extensions_mut().insert(Arc::new(place)),
                 Err(refusal) => return refusal,
             };
-            request.extensions_mut().insert(client);
         }
         return next.run(lean(request)).await;
-    };
-    if let Some(line) = app.admission.line_of(&sid) {
+    }
+    if let Some(line) = line {
         if line.ended() {
             return end(request, next).await;
         }

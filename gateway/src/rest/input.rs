@@ -10,7 +10,7 @@ use axum::{
 use serde_json::Value;
 use ticket_shared::{domain::limits, event::Invalid, id::Id};
 
-use crate::{access::Caller, app::App, error::Error, identify::bearer};
+use crate::{access::Caller, admission::Client, app::App, error::Error, identify::bearer};
 
 /// A JSON body within the size limit.
 pub(super) struct Body(pub Value);
@@ -51,7 +51,8 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
         let caller = app.identify.caller(bearer(&parts.headers)).await?;
-        app.admission.caller(&caller)?;
+        let client = parts.extensions.get::<Client>().copied();
+        app.admission.caller(&caller, client)?;
         Ok(caller)
     }
 }

@@ -26,9 +26,9 @@ use tokio::sync::Notify;
 
 use super::Reply;
 use crate::{
-    access::Caller,
+    access::{Caller, Counted},
     adapter::Adapter,
-    admission::{Admission, Client, Line, Meter},
+    admission::{Admission, EventRate, Line},
     app::App,
     error::Error,
     mailbox::{self, mailbox},
@@ -62,8 +62,7 @@ pub struct Connection {
     /// The tickets that it had to leave because its token ended.
     shut: Mutex<Vec<Id>>,
     admission: Arc<Admission>,
-    client: Option<Client>,
-    meter: Mutex<Meter>,
+    rate: EventRate,
     line: Arc<Line>,
 }
 
@@ -79,7 +78,7 @@ impl Connection {
     /// A connection, and the end of its queue.
     pub(super) fn new(
         admission: &Arc<Admission>,
-        client: Option<Client>,
+        rate: EventRate,
         line: Arc<Line>,
         caller: Caller,
     ) -> (Self, mailbox::Receiver<Item>) {
@@ -97,8 +96,7 @@ impl Connection {
                 caller: Mutex::new(caller),
                 shut: Mutex::default(),
                 admission: Arc::clone(admission),
-                client,
-                meter: Mutex::default(),
+                rate,
                 line,
             },
             items,
@@ -154,20 +152,37 @@ impl Connection {
         &self.line
     }
 
-    /// Counts an event. Who goes on for long after being told is cut off.
+    /// Counts an event. A client that goes on for long after being refused is cut off.
     fn admit(&self) -> Result<(), Error> {
-        let counted = {
-            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-            meter.event(&self.admission, self.client)
-        };
-        counted.map_err(|refused| {
+        self.admission.event(&self.rate).map_err(|refused| {
             if refused.abuse {
-                tracing::warn!("connection of a client that floods closed");
-                self.line.close();
+                self.cut_off();
             }
             refused.error
-        })?;
-        self.admission.caller(&self.caller())
+        })
+    }
+
+    /// Counts that the client left the namespace, so that leaving and coming back is not free.
+    pub(super) fn count_leaving(&self) {
+        // It has left, whatever its rate says.
+        let _ = self.admission.event(&self.rate);
+    }
+
+    /// How its appends to one ticket are counted where all gateways meet, if they are.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        self.rate.counted()
+    }
+
+    /// Counts an append that was refused there.
+    pub(super) fn refused_elsewhere(&self) {
+        if self.admission.refused_elsewhere(&self.rate) {
+            self.cut_off();
+        }
+    }
+
+    fn cut_off(&self) {
+        tracing::info!("connection closed: its client goes on after being refused");
+        self.line.close();
     }
 
     /// An event was taken out of the queue.

@@ -10,7 +10,7 @@ use ticket_shared::{
 
 use super::inbound::Call;
 use crate::{
-    access::{Action, Fields, Grant},
+    access::{Action, Counted, Fields, Grant},
     error::Error,
 };
 
@@ -28,9 +28,10 @@ pub(super) async fn handle(
     payloads: Vec<Result<Value, Error>>,
 ) -> Vec<Result<Sent, Error>> {
     let mut answers = Vec::with_capacity(payloads.len());
+    let counted = call.connection.counted();
     let prepared = payloads
         .into_iter()
-        .map(|payload| payload.and_then(|payload| prepare(call, payload)));
+        .map(|payload| payload.and_then(|payload| prepare(call, payload, counted.clone())));
     let mut prepared = prepared.peekable();
     while let Some(first) = prepared.next() {
         let Prepared {
@@ -50,6 +51,9 @@ pub(super) async fn handle(
             messages.push(next.message);
         }
         for sent in call.app.tickets.send_all(ticket, messages, &grant).await {
+            if matches!(sent, Err(Error::RateLimited { .. })) {
+                call.connection.refused_elsewhere();
+            }
             answers.push(sent.map(|(message, duplicate)| {
                 // Every follower ends the writer's typing with the message; ours must not think that it goes on.
                 call.app.typing.wrote(ticket, &message.sender_id);
@@ -60,14 +64,15 @@ pub(super) async fn handle(
     answers
 }
 
-fn prepare(call: &Call, mut payload: Value) -> Result<Prepared, Error> {
+fn prepare(call: &Call, mut payload: Value, counted: Option<Counted>) -> Result<Prepared, Error> {
     call.caller.sign(&mut payload, &Fields::SEND)?;
     let send = SendMessage::try_from(payload)?;
-    let grant = call.caller.grant(if send.internal {
+    let mut grant = call.caller.grant(if send.internal {
         Action::WriteInternal
     } else {
         Action::Write
     })?;
+    grant.counted = counted;
     if send.internal && send.sender_type == UserType::User {
         return Err(Error::Forbidden("only agents write internal messages"));
     }

@@ -114,6 +114,11 @@ impl Keys {
         self.of(0, "revoked")
     }
 
+    /// The hash of clients that are turned away, or use much of their rates, on any gateway.
+    pub fn abuse(&self) -> String {
+        self.of(0, "abuse")
+    }
+
     /// The channel on which one gateway listens to itself, in one partition.
     pub fn canary(&self, partition: u16, gateway: Id) -> String {
         format!("{}:{{{partition}}}:canary:{gateway}", self.prefix)
