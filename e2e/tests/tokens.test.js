@@ -2,6 +2,7 @@
  * With `AUTH_MODE=jwt` the token says who somebody is: in the handshake, on a live connection, over REST.
  */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assertRefused } from "../harness/checks.js";
 import { stack } from "../harness/stack.js";
@@ -39,6 +40,12 @@ test("nobody gets in without a good token", async () => {
     "without a role": as({ ...sara, role: undefined }),
     "of an unknown role": as({ ...sara, role: "root" }),
     "without a subject": as({ ...sara, sub: undefined }),
+    "with white space at the end of its subject": as({ ...sara, sub: "sara\u00a0" }),
+    "with a control character in its subject": as({ ...sara, sub: "sa\u0008ra" }),
+    "signed in the future": as({ ...sara, iat: now() + 60 }),
+    "for too long": as({ ...sara, exp: now() + 25 * 3600 }),
+    "of another type": as(sara, { header: { typ: "logout+jwt" } }),
+    "with no list of tickets": as({ ...sara, tickets: null }),
     unsigned: { auth: { token: `${token(sara, { header: { alg: "none" } }).split(".").slice(0, 2).join(".")}.` } },
     "in the query": { query: { token: token(sara) } },
   };
@@ -133,17 +140,22 @@ test("who brings another token late is told to join again", async () => {
 });
 
 test("a revoked token ends its connections on every gateway, and nothing of it is taken", async () => {
-  const { _id: ticketId } = await ticketOfSara();
+  const rima = { sub: "rima", name: "Rima", role: "user" };
+  const opened = await it.rest().post("/tickets", { subject: "Where is it?" }, bearer(token(rima)));
+  const { _id: ticketId } = opened.body.ticket;
   const admin = token({ sub: "root", role: "admin" });
-  const stolen = token({ ...sara, jti: "stolen" });
-  const hers = await it.connect(1, as(sara));
+  const stolen = token({ ...rima, jti: "stolen" });
+  const hers = await it.connect(1, as(rima));
   const thief = await it.connect(1, { auth: { token: stolen } });
   for (const client of [hers, thief]) await client.done("join_ticket", { ticketId });
 
   const revoke = (body, by) => it.rest(0).post("/admin/revoke", body, bearer(by));
   assert.equal((await revoke({ jti: "stolen" }, token(agent))).status, 403);
-  assert.equal((await revoke({ jti: "stolen" }, token(sara))).status, 403);
+  assert.equal((await revoke({ jti: "stolen" }, token(rima))).status, 403);
   assert.equal((await revoke({}, admin)).body.field, "sub");
+  assert.equal((await revoke({ sub: "rima " }, admin)).body.field, "sub");
+  const limited = token({ sub: "root", role: "admin", tickets: [ticketId] });
+  assert.equal((await revoke({ sub: "rima" }, limited)).status, 403, "one ticket is not everybody");
   assert.equal((await revoke({ jti: "stolen" }, admin)).status, 204);
   await until("the thief is out", () => !thief.socket.connected);
   assert.equal(await refusal({ auth: { token: stolen } }), "unauthenticated");
@@ -151,11 +163,12 @@ test("a revoked token ends its connections on every gateway, and nothing of it i
   assert.ok(hers.socket.connected, "only that token");
   await hers.done("send_message", { ticketId, content: "mine" });
 
-  assert.equal((await revoke({ sub: "sara" }, admin)).status, 204);
+  const ahead = as({ ...rima, iat: now() + 4 });
+  assert.equal((await revoke({ sub: "rima" }, admin)).status, 204);
   await until("all of hers are out", () => !hers.socket.connected);
-  const later = await until("she gets in with a later token", async () =>
-    it.connect(0, as({ ...sara, iat: now() + 2 })).catch(() => undefined),
-  );
+  assert.equal(await refusal(ahead), "unauthenticated", "signed before, by a clock that is ahead");
+  const later = await until("she gets in with a later token", async () => it.connect(0, as(rima)).catch(() => undefined), 60_000);
+  assert.equal(await refusal(ahead), "unauthenticated", "nor later");
   await later.done("join_ticket", { ticketId });
 });
 
@@ -166,4 +179,27 @@ test("a token for certain tickets opens those and no other", async () => {
   assertRefused(await guest.ask("join_ticket", { ticketId: other._id }), "ticket_not_found");
   const listed = await it.rest().ask("GET", "/tickets", { headers: bearer(token({ sub: "guest", tickets: [mine._id] })) });
   assert.deepEqual(listed.body.tickets.map((ticket) => ticket._id), [mine._id]);
+});
+
+test("refused tokens, revocations and connections cut are in the log and in the metrics, without the tokens", async () => {
+  const admin = token({ sub: "auditor", role: "admin", jti: "audit-1" });
+  const stolen = token({ ...sara, sub: "zoe", jti: "audit-2" });
+  const hers = await it.connect(1, { auth: { token: stolen } });
+  assert.equal(await refusal(as({ ...sara, exp: now() - 120 })), "unauthenticated");
+  assert.equal((await it.rest(0).post("/admin/revoke", { jti: "audit-2" }, bearer(admin))).status, 204);
+  await until("she is out", () => !hers.socket.connected);
+  const lines = (i) => readFileSync(it.gateways[i].log, "utf8").split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  const find = (i, message, fields) =>
+    lines(i).find((line) => line.message === message && Object.entries(fields).every(([name, value]) => line[name] === value));
+  assert.ok(find(0, "token refused", { reason: "expired" }));
+  assert.ok(find(0, "tokens revoked", { "by.sub": "auditor", "by.token.id": "audit-1", "revoked.kind": "token", "revoked.id": "audit-2" }));
+  assert.ok(find(1, "connection cut", { reason: "revoked", "token.sub": "zoe", "token.id": "audit-2" }));
+  const metrics = await Promise.all([0, 1].map(async (i) => (await fetch(`http://127.0.0.1:${it.gateways[i].env.OPS_PORT}/metrics`)).text()));
+  assert.match(metrics[0], /ticket_gateway_tokens_refused_total\{reason="expired"\} [1-9]/);
+  assert.match(metrics[0], /ticket_gateway_revocations_total\{kind="token"\} [1-9]/);
+  assert.match(metrics[1], /ticket_gateway_connections_cut_total\{reason="revoked"\} [1-9]/);
+  for (const i of [0, 1]) {
+    const written = readFileSync(it.gateways[i].log, "utf8");
+    for (const secret of [admin, stolen, admin.split(".")[2], stolen.split(".")[2]]) assert.ok(!written.includes(secret));
+  }
 });

@@ -114,16 +114,17 @@ impl Caller {
                 _ => Ok(Grant::TEAM),
             };
         };
+        let limited = claims.tickets.is_some();
         let refused = match (claims.role, action) {
-            (Role::Admin, Action::Revoke) => None,
-            (_, Action::Revoke) => Some("only admins revoke tokens"),
+            (Role::User | Role::Agent, Action::Revoke) => Some("only admins revoke tokens"),
             (Role::User, Action::WriteInternal) => Some("only agents write internal messages"),
             (Role::User, Action::Assign) => Some("only agents assign tickets"),
             (Role::User, Action::SetStatus(Status::Pending)) => {
                 Some("users may only close and reopen")
             }
             (Role::User, Action::Queue) => Some("only agents see the queue"),
-            (_, Action::Queue) if claims.tickets.is_some() => {
+            // People and the queue are beyond any ticket.
+            (_, Action::Queue | Action::Revoke) if limited => {
                 Some("the token is for certain tickets only")
             }
             _ => None,

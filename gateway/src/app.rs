@@ -155,7 +155,13 @@ impl App {
             Some(AuthMode::None) => Identify::Open,
             _ => Identify::Tokens {
                 verifier: Verifier::start(&config.auth, &life)?,
-                revocations: Revocations::start(commands.clone(), &keys, &life),
+                revocations: Revocations::start(
+                    commands.clone(),
+                    &keys,
+                    config.auth.leeway(),
+                    &life,
+                ),
+                audit: metrics.audit.clone(),
             },
         };
         watch.start(commands.clone(), keys.clone(), limits, &life);

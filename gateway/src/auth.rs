@@ -3,6 +3,8 @@
 //! A token is believed only where its algorithm is allowed, a key for exactly that algorithm verifies it, and
 //! its times, audience and issuer fit. Nothing that a token holds is in an error or a log line.
 
+mod claims;
+mod fault;
 mod jwks;
 mod keys;
 mod provider;
@@ -16,88 +18,34 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use clap::ValueEnum;
 use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
+    Algorithm, DecodingKey, Header, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
 };
-use serde::{Deserialize, Serialize};
-use ticket_shared::{config::BadSetting, domain::limits, id::Id, lifecycle::Lifecycle};
+use ticket_shared::{config::BadSetting, lifecycle::Lifecycle, time::Time};
 
+pub use claims::{Claims, Role};
+pub use fault::TokenFault;
 pub use revoked::{Revocations, Revoked};
 pub use settings::{AuthMode, AuthSettings, SignedWith};
 pub use token::{TokenArgs, sign};
 
+use claims::{Bounds, Payload};
 use jwks::Jwks;
 use keys::Key;
 
 /// Longer tokens are refused unread, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// What a person may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// A customer.
-    User,
-    /// Answers tickets.
-    Agent,
-    /// May do everything.
-    Admin,
-}
-
-/// What a verified token says. Printed without the name and the token's id.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Claims {
-    /// Whose it is: trimmed, 1 to [`limits::ID`] characters.
-    pub sub: String,
-    /// What they are called: trimmed, 1 to [`limits::NAME`] characters; `sub` where the token has none.
-    pub name: String,
-    /// What they may do.
-    pub role: Role,
-    /// The only tickets that they may see, where the token says so.
-    pub tickets: Option<Vec<Id>>,
-    /// Until when it holds, in seconds since 1970, UTC.
-    pub expires_at: i64,
-    /// When it was signed, in seconds since 1970, UTC.
-    pub issued_at: Option<i64>,
-    /// Its id (`jti`), by which it can be revoked.
-    pub token_id: Option<String>,
-}
-
-impl fmt::Debug for Claims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claims")
-            .field("sub", &self.sub)
-            .field("role", &self.role)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a token is not believed.
+/// A failure to verify a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// It does not hold, and trying again does not help. Says why, without anything that it contains.
+    /// The token is refused; a retry does not help.
     #[error("{0}")]
-    Invalid(&'static str),
+    Invalid(TokenFault),
     /// The keys were never obtained, or are too old, and the provider can't be reached.
     #[error("no keys to verify tokens with: {0}")]
     Unavailable(String),
-}
-
-/// What is read from a token whose signature fits. Types are strict, and an unknown claim is passed over.
-#[derive(Deserialize)]
-struct Said {
-    sub: Option<String>,
-    name: Option<String>,
-    role: Option<String>,
-    tickets: Option<Vec<Id>>,
-    exp: serde_json::Number,
-    iat: Option<serde_json::Number>,
-    jti: Option<String>,
-    #[serde(rename = "iss")]
-    _iss: Option<String>,
 }
 
 /// Verifies tokens. Cheap to clone.
@@ -110,7 +58,7 @@ struct Inner {
     jwks: Option<Jwks>,
     audience: Option<String>,
     issuer: Option<String>,
-    leeway: u64,
+    bounds: Bounds,
 }
 
 impl fmt::Debug for Inner {
@@ -163,7 +111,7 @@ impl Verifier {
             jwks,
             audience: settings.jwt_audience.clone(),
             issuer: settings.jwt_issuer.clone(),
-            leeway: settings.jwt_leeway_seconds,
+            bounds: settings.bounds(),
         })))
     }
 
@@ -174,46 +122,47 @@ impl Verifier {
     /// [`Rejected`].
     pub async fn verify(&self, token: &str) -> Result<Claims, Rejected> {
         if token.len() > LONGEST {
-            return Err(Rejected::Invalid("the token is too long"));
+            return Err(Rejected::Invalid(TokenFault::TooLong));
         }
-        let header =
-            decode_header(token).map_err(|_| Rejected::Invalid("the token is malformed"))?;
-        if header.crit.is_some() {
-            return Err(Rejected::Invalid("the token asks for an unknown extension"));
-        }
-        if !self.0.allowed.contains(&header.alg) {
-            return Err(Rejected::Invalid("the token's algorithm is not allowed"));
-        }
-        let mut last = None;
+        let header = decode_header(token).map_err(|_| Rejected::Invalid(TokenFault::Malformed))?;
+        self.check_header(&header).map_err(Rejected::Invalid)?;
+        let mut fault = TokenFault::UnknownKey;
         for key in &self.0.fixed {
             if key.algorithm != header.alg {
                 continue;
             }
             match self.check(token, key) {
-                Err(error) if *error.kind() == ErrorKind::InvalidSignature => last = Some(error),
-                Err(error) => return Err(reason(&error)),
-                Ok(said) => return said.claims(),
+                Err(TokenFault::Signature) => fault = TokenFault::Signature,
+                checked => return checked.map_err(Rejected::Invalid),
             }
         }
         match &self.0.jwks {
             Some(jwks) if header.alg != Algorithm::HS256 => {
                 let key = jwks.key(header.kid.as_deref(), header.alg).await?;
-                self.check(token, &key)
-                    .map_err(|error| reason(&error))?
-                    .claims()
+                self.check(token, &key).map_err(Rejected::Invalid)
             }
-            _ => Err(
-                last.map_or(Rejected::Invalid("no key fits the token"), |error| {
-                    reason(&error)
-                }),
-            ),
+            _ => Err(Rejected::Invalid(fault)),
         }
     }
 
-    fn check(&self, token: &str, key: &Key) -> Result<Said, Error> {
+    fn check_header(&self, header: &Header) -> Result<(), TokenFault> {
+        if header.crit.is_some() {
+            return Err(TokenFault::Extension);
+        }
+        // A token for another purpose, signed with the same key, says so here (RFC 8725, 3.11).
+        if header.typ.as_deref().is_some_and(|typ| !is_bearer(typ)) {
+            return Err(TokenFault::Type);
+        }
+        if !self.0.allowed.contains(&header.alg) {
+            return Err(TokenFault::Algorithm);
+        }
+        Ok(())
+    }
+
+    fn check(&self, token: &str, key: &Key) -> Result<Claims, TokenFault> {
         let mut rules = Validation::new(key.algorithm);
         let mut required = vec!["exp"];
-        rules.leeway = self.0.leeway;
+        rules.leeway = u64::try_from(self.0.bounds.leeway).unwrap_or(0);
         rules.validate_nbf = true;
         rules.validate_aud = self.0.audience.is_some();
         if let Some(audience) = &self.0.audience {
@@ -225,72 +174,28 @@ impl Verifier {
             required.push("iss");
         }
         rules.set_required_spec_claims(&required);
-        decode::<Said>(token, &key.decoding, &rules).map(|data| data.claims)
+        let decoded = decode::<Payload>(token, &key.decoding, &rules);
+        let payload = decoded.map_err(|error| fault_of(&error))?.claims;
+        payload.claims(Time::now().0 / 1_000, self.0.bounds)
     }
 }
 
-impl Said {
-    fn claims(self) -> Result<Claims, Rejected> {
-        let sub = self.sub.ok_or(Rejected::Invalid("sub is missing"))?;
-        let sub =
-            text(&sub, limits::ID).ok_or(Rejected::Invalid("sub must have 1 to 128 characters"))?;
-        let name = match self.name {
-            Some(name) => text(&name, limits::NAME)
-                .ok_or(Rejected::Invalid("name must have 1 to 128 characters"))?,
-            None => sub.clone(),
-        };
-        let role = match self.role.as_deref() {
-            Some("user") => Role::User,
-            Some("agent") => Role::Agent,
-            Some("admin") => Role::Admin,
-            _ => return Err(Rejected::Invalid("role must be user, agent or admin")),
-        };
-        let issued_at = match self.iat {
-            Some(iat) => Some(seconds(&iat).ok_or(Rejected::Invalid("iat is no time"))?),
-            None => None,
-        };
-        let token_id = match self.jti {
-            Some(id) => Some(text(&id, limits::TOKEN_ID).ok_or(Rejected::Invalid("jti is no id"))?),
-            None => None,
-        };
-        Ok(Claims {
-            sub,
-            name,
-            role,
-            tickets: self.tickets,
-            expires_at: seconds(&self.exp).ok_or(Rejected::Invalid("exp is no time"))?,
-            issued_at,
-            token_id,
-        })
+/// Returns whether a token of this type authenticates its bearer. Types are media types, whose letter case does not
+/// matter and whose `application/` may be left out (RFC 7515, 4.1.9).
+fn is_bearer(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    let name = typ.strip_prefix("application/").unwrap_or(&typ);
+    matches!(name, "jwt" | "at+jwt")
+}
+
+fn fault_of(error: &Error) -> TokenFault {
+    match error.kind() {
+        ErrorKind::InvalidSignature => TokenFault::Signature,
+        ErrorKind::ExpiredSignature => TokenFault::Expired,
+        ErrorKind::ImmatureSignature => TokenFault::NotYetValid,
+        ErrorKind::InvalidAudience => TokenFault::Audience,
+        ErrorKind::InvalidIssuer => TokenFault::Issuer,
+        ErrorKind::MissingRequiredClaim(_) => TokenFault::ClaimMissing,
+        _ => TokenFault::Malformed,
     }
-}
-
-/// `raw` trimmed, where it has 1 to `most` characters and no NUL.
-fn text(raw: &str, most: usize) -> Option<String> {
-    let text = raw.trim();
-    let fits = !text.is_empty() && text.chars().count() <= most && !text.contains('\0');
-    fits.then(|| text.to_owned())
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "part of a second is cut off on purpose, and the range is checked"
-)]
-fn seconds(number: &serde_json::Number) -> Option<i64> {
-    number.as_i64().or_else(|| {
-        let seconds = number.as_f64()?;
-        (0.0..1e15).contains(&seconds).then_some(seconds as i64)
-    })
-}
-
-fn reason(error: &Error) -> Rejected {
-    Rejected::Invalid(match error.kind() {
-        ErrorKind::InvalidSignature => "the signature does not fit",
-        ErrorKind::ExpiredSignature => "the token has expired",
-        ErrorKind::ImmatureSignature => "the token does not hold yet",
-        ErrorKind::InvalidAudience => "the token is for somebody else",
-        ErrorKind::InvalidIssuer => "the token is from somebody else",
-        ErrorKind::MissingRequiredClaim(_) => "exp, aud or iss is missing",
-        _ => "the token is malformed",
-    })
 }

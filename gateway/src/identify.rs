@@ -8,7 +8,8 @@ use ticket_shared::time::Time;
 
 use crate::{
     access::Caller,
-    auth::{Claims, Rejected, Revocations, Verifier},
+    audit::Audit,
+    auth::{Claims, Rejected, Revocations, TokenFault, Verifier},
     error::Error,
 };
 
@@ -23,6 +24,8 @@ pub enum Identify {
         verifier: Verifier,
         /// Which of them are good no longer.
         revocations: Revocations,
+        /// Counts and logs refusals.
+        audit: Audit,
     },
 }
 
@@ -55,20 +58,27 @@ impl Identify {
         let Self::Tokens {
             verifier,
             revocations,
+            audit,
         } = self
         else {
             return Err(Error::Forbidden("there are no tokens (AUTH_MODE=none)"));
         };
-        let token = token.ok_or(Error::Unauthenticated("no token"))?;
+        let refuse = |fault: TokenFault, claims: Option<&Claims>| {
+            audit.token_refused(fault, claims);
+            Error::Unauthenticated(fault.as_str())
+        };
+        let Some(token) = token else {
+            return Err(refuse(TokenFault::Missing, None));
+        };
         let claims = verifier.verify(token).await.map_err(|error| match error {
-            Rejected::Invalid(reason) => Error::Unauthenticated(reason),
+            Rejected::Invalid(fault) => refuse(fault, None),
             Rejected::Unavailable(reason) => Error::Unavailable {
                 part: "identity provider",
                 reason,
             },
         })?;
         if revocations.revoked(&claims) {
-            return Err(Error::Unauthenticated("revoked"));
+            return Err(refuse(TokenFault::Revoked, Some(&claims)));
         }
         Ok(claims)
     }
@@ -81,9 +91,9 @@ impl Identify {
         match (self, caller) {
             (Self::Tokens { revocations, .. }, Caller::Known(claims)) => {
                 if revocations.revoked(claims) {
-                    Err(Error::Unauthenticated("revoked"))
+                    Err(Error::Unauthenticated(TokenFault::Revoked.as_str()))
                 } else if Time::now() >= Time::from_seconds(claims.expires_at) {
-                    Err(Error::Unauthenticated("expired"))
+                    Err(Error::Unauthenticated(TokenFault::Expired.as_str()))
                 } else {
                     Ok(())
                 }

@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod admission;
 pub mod allowed_hosts;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod error;

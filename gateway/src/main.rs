@@ -8,7 +8,7 @@ use ticket_gateway::{
     config::{Command, Config},
 };
 use ticket_shared::{
-    config::{EXIT_CONFIG, complain, parse, print_effective},
+    config::{EXIT_CONFIG, Exposed, complain, complain_of, parse, print_effective},
     lifecycle::{Lifecycle, block_on},
     telemetry,
 };
@@ -33,10 +33,12 @@ fn main() -> ExitCode {
     };
     if let Some(Command::CheckConfig) = config.command {
         config.show(&mut parsed.effective);
+        complain_of(&parsed.exposed);
         print_effective(&parsed.effective);
         return ExitCode::SUCCESS;
     }
     telemetry::init(&config.common.log, config.common.log_format());
+    parsed.exposed.iter().for_each(Exposed::log);
     let threads = config.common.threads;
     match block_on(threads, ticket_gateway::run(config, Lifecycle::default())) {
         Ok(Ok(())) => ExitCode::SUCCESS,

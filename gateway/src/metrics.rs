@@ -7,6 +7,8 @@ use prometheus_client::{
 };
 use ticket_shared::event::client;
 
+use crate::audit::Audit;
+
 /// Counters and gauges of one gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -26,6 +28,8 @@ pub struct Metrics {
     pub undelivered: Counter,
     /// Connections closed because their clients did not read.
     pub slow: Counter,
+    /// Refused tokens, revocations, connections cut.
+    pub audit: Audit,
     events: Family<EventLabels, Counter>,
     refused: Family<ReasonLabel, Counter>,
     rate_limited: Family<ScopeLabel, Counter>,
@@ -50,6 +54,7 @@ struct EventLabels {
 impl Metrics {
     /// Registers everything under the names that operators see.
     pub fn register(&self, registry: &mut Registry) {
+        self.audit.register(registry);
         registry.register("sockets", "Connected sockets", self.sockets.clone());
         registry.register(
             "followed_tickets",

@@ -40,6 +40,7 @@ use crate::{
     adapter::Adapter,
     admission::{Client, EventRate},
     app::App,
+    audit::Cut,
     error::Error,
     identify::{Identify, bearer, claims_of},
     net::Peer,
@@ -229,7 +230,10 @@ fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller, rate: Even
 
 /// Ends the connections of those whose tokens were revoked, as soon as this gateway knows.
 pub async fn end_revoked(app: Arc<App>) {
-    let Identify::Tokens { revocations, .. } = &app.identify else {
+    let Identify::Tokens {
+        revocations, audit, ..
+    } = &app.identify
+    else {
         return app.life.stopping().cancelled().await;
     };
     let mut changes = revocations.changed();
@@ -244,9 +248,10 @@ pub async fn end_revoked(app: Arc<App>) {
         };
         for socket in io.sockets() {
             if let Some(connection) = socket.extensions.get::<Arc<Connection>>()
-                && claims_of(&connection.caller()).is_some_and(|claims| revocations.revoked(claims))
+                && let Some(claims) = claims_of(&connection.caller())
+                && revocations.revoked(claims)
             {
-                tracing::info!("connection of a revoked token ended");
+                audit.cut(Cut::Revoked, Some(claims));
                 session::end(&socket);
             }
         }

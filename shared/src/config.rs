@@ -8,10 +8,12 @@ use std::{io::IsTerminal, path::PathBuf};
 use clap::{Args, ValueEnum};
 
 mod duration;
+mod exposed;
 mod parse;
 mod secret;
 
 pub use duration::{BadDuration, LONGEST, duration};
+pub use exposed::Exposed;
 pub use parse::{Parsed, parse};
 pub use secret::{Secret, read_secret};
 
@@ -147,6 +149,15 @@ pub fn complain(problem: &str) {
     use std::io::Write;
     // Nothing better can be done where even this can't be written.
     let _ = writeln!(std::io::stderr(), "error: {problem}");
+}
+
+/// Warns on standard error of secrets that others can read, for `check-config`.
+pub fn complain_of(exposed: &[Exposed]) {
+    use std::io::Write;
+    for exposed in exposed {
+        // As above.
+        let _ = writeln!(std::io::stderr(), "warning: {exposed}");
+    }
 }
 
 /// Prints the effective settings as `check-config` shows them.

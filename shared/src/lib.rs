@@ -11,4 +11,5 @@ pub mod lifecycle;
 pub mod redis;
 pub mod stream;
 pub mod telemetry;
+pub mod text;
 pub mod time;

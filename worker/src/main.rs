@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ticket_shared::{
-    config::{self, EXIT_CONFIG, Parsed},
+    config::{self, EXIT_CONFIG, Exposed, Parsed},
     lifecycle::{Lifecycle, block_on},
     telemetry,
 };
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let Parsed {
         config,
         mut effective,
+        exposed,
     } = match config::parse::<Config>() {
         Ok(parsed) => parsed,
         Err(code) => return ExitCode::from(code),
@@ -29,10 +30,12 @@ fn main() -> ExitCode {
     };
     if config.command == Some(Command::CheckConfig) {
         config.common.show(&mut effective);
+        config::complain_of(&exposed);
         config::print_effective(&effective);
         return ExitCode::SUCCESS;
     }
     telemetry::init(&config.common.log, config.common.log_format());
+    exposed.iter().for_each(Exposed::log);
     let run = ticket_worker::run(&config, Lifecycle::default());
     let failure = match block_on(config.common.threads, run) {
         Ok(Ok(())) => return ExitCode::SUCCESS,

@@ -74,6 +74,11 @@ fn a_token_for_certain_tickets_opens_those_and_no_other() {
         assert!(done(&caller, Action::Write, id(1), Some("u2")), "{role:?}");
         assert!(!done(&caller, Action::Write, id(2), Some("u1")), "{role:?}");
         assert!(!done(&caller, Action::Queue, id(1), Some("u1")), "{role:?}");
+        let revoke = caller.grant(Action::Revoke);
+        assert!(
+            revoke.is_err(),
+            "{role:?}: everybody is more than one ticket"
+        );
     }
     assert!(!done(
         &token(Role::User, Some(vec![])),

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{AuthSettings, Rejected, keys, keys::Key};
+use super::{AuthSettings, Rejected, TokenFault, keys, keys::Key};
 
 /// How often the keys are fetched without a reason: a key that was removed stops working after this time.
 const EVERY: Duration = Duration::from_mins(5);
@@ -78,6 +78,7 @@ impl Jwks {
             state: sender,
             wanted: wanted.clone(),
             refresh: settings.refresh(),
+            ignored: Vec::new(),
         };
         let stopping = life.stopping().clone();
         life.spawn_vital("jwks", async move {
@@ -119,7 +120,7 @@ impl Jwks {
             return Ok(key);
         }
         if self.fresh(&now).is_some() {
-            return Err(Rejected::Invalid("no key fits the token"));
+            return Err(Rejected::Invalid(TokenFault::UnknownKey));
         }
         let failure = now.failure.clone();
         Err(Rejected::Unavailable(failure.unwrap_or_else(|| {
@@ -155,10 +156,12 @@ struct Fetcher {
     state: watch::Sender<State>,
     wanted: Arc<Notify>,
     refresh: Duration,
+    /// Keys that were warned of.
+    ignored: Vec<keys::Ignored>,
 }
 
 impl Fetcher {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             self.state.send_modify(|state| {
                 state.busy = true;
@@ -198,7 +201,7 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&self) -> Result<Vec<Key>, String> {
+    async fn fetch(&mut self) -> Result<Vec<Key>, String> {
         let answer = self.http.get(self.url.clone()).await;
         let answer = answer.map_err(|_| "it can't be reached")?;
         if answer.status() != 200 {
@@ -209,8 +212,18 @@ impl Fetcher {
         }
         let body = Limited::new(answer.into_body(), BODY).collect().await;
         let body = body.map_err(|_| "its answer breaks off or is too long")?;
-        let keys = keys::from_set(&body.to_bytes(), &self.allowed)
+        let (keys, ignored) = keys::from_set(&body.to_bytes(), &self.allowed)
             .map_err(|_| "its answer is no set of keys")?;
+        if self.ignored != ignored {
+            for key in &ignored {
+                tracing::warn!(
+                    key.id,
+                    reason = %key.weakness,
+                    "key of the identity provider ignored"
+                );
+            }
+            self.ignored = ignored;
+        }
         if keys.is_empty() {
             tracing::warn!("the identity provider has no key that is allowed here");
         }

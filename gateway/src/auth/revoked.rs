@@ -1,10 +1,14 @@
-//! People and tokens that were revoked: kept in Redis, read by every gateway every [`EVERY`], and held in
-//! memory, so that asking costs nothing and Redis being away forgets nothing.
+//! People and tokens that were revoked: kept in Redis and in the memory of every gateway, so that a check costs
+//! nothing and an outage of Redis forgets nothing.
+//!
+//! Every [`EVERY`] a gateway reads the entries that are new, and compares how many there are. If that differs from
+//! what it knows, if Redis is another server, or every [`WHOLE`], it reads the whole set and gives back what Redis
+//! has lost. So two gateways that each miss something of the other are equal after two reads.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,7 +16,7 @@ use std::{
 
 use fred::{clients::Client, types::Value};
 use ticket_shared::{lifecycle::Lifecycle, stream::Keys};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::Claims;
 use crate::{
@@ -20,8 +24,14 @@ use crate::{
     script::{Items, Script},
 };
 
-/// How often Redis is read.
+/// Interval of reads.
 const EVERY: Duration = Duration::from_secs(2);
+/// Interval of reads of the whole set, which no sign of a loss has caused.
+const WHOLE: Duration = Duration::from_mins(10);
+/// By how much a read begins before the last one, in milliseconds: Redis' clock may be set back.
+const OVERLAP: u64 = 10_000;
+/// Entries that are given back in one call.
+const CHUNK: usize = 1_000;
 /// For how long entries are kept, in milliseconds: 400 days.
 const KEPT: u64 = 400 * 24 * 60 * 60 * 1_000;
 
@@ -52,17 +62,61 @@ struct Inner {
     redis: Client,
     key: String,
     script: Script,
+    /// Seconds by which a signer's clock may be ahead.
+    leeway: i64,
     /// When each name was revoked, in milliseconds since 1970 by Redis' clock.
     known: RwLock<HashMap<String, u64>>,
+    /// The last read.
+    last: Mutex<Option<Read>>,
     changed: watch::Sender<u64>,
     /// What Redis has was read at least once.
     informed: AtomicBool,
 }
 
+/// One read of the set.
+#[derive(Debug, Clone)]
+struct Read {
+    /// Redis' time.
+    now: u64,
+    /// The id of the server's data.
+    server: String,
+    /// When the whole set was read last.
+    whole_at: Instant,
+}
+
+/// The answer of the script.
+struct Answer {
+    now: u64,
+    server: String,
+    /// Entries that are kept.
+    count: u64,
+    entries: HashMap<String, u64>,
+}
+
+impl Answer {
+    fn of(answer: Value) -> Self {
+        let mut items = Items::of(answer);
+        let (now, server) = (items.number(), items.text().unwrap_or_default());
+        let count = items.number();
+        let mut entries = HashMap::new();
+        while let Some(name) = items.text() {
+            entries.insert(name, items.number());
+        }
+        Self {
+            now,
+            server,
+            count,
+            entries,
+        }
+    }
+}
+
 impl Revocations {
-    /// Begins to read what was revoked.
-    pub fn start(redis: Client, keys: &Keys, life: &Lifecycle) -> Self {
+    /// Begins to read what was revoked. `leeway` is how far ahead a signer's clock may be, in seconds.
+    pub fn start(redis: Client, keys: &Keys, leeway: i64, life: &Lifecycle) -> Self {
         let all = Self(Arc::new(Inner {
+            leeway,
+            last: Mutex::default(),
             redis,
             key: keys.revoked(),
             script: Script::new(include_str!("revoked.lua")),
@@ -103,9 +157,10 @@ impl Revocations {
             return false;
         };
         let at = i64::try_from(at).unwrap_or(i64::MAX);
+        // A token that was signed before, by a clock that is ahead, must not outlive it.
         claims
             .issued_at
-            .is_none_or(|issued| issued.saturating_mul(1_000) <= at)
+            .is_none_or(|issued| issued.saturating_sub(self.0.leeway).saturating_mul(1_000) <= at)
     }
 
     /// Whether it is known what was revoked before this process began.
@@ -136,47 +191,55 @@ impl Revocations {
         }
     }
 
-    /// Adds entries in Redis, takes over all that it has, and gives back to it what it has lost.
+    /// Adds entries in Redis and takes over what is new there; all of it, if something is amiss.
     async fn exchange(&self, add: Vec<Value>) -> Result<(), Error> {
-        let lost = self.take(self.call(add).await?);
-        if !lost.is_empty() {
-            tracing::warn!(
-                entries = lost.len() / 2,
-                "Redis has lost revocations, adding them again"
-            );
-            self.call(lost).await?;
+        let last = self.last().clone();
+        let since = last
+            .as_ref()
+            .map_or(0, |last| last.now.saturating_sub(OVERLAP));
+        let answer = self.call(since, add).await?;
+        self.learn(&answer);
+        let Some(last) = last else {
+            return self.give_back(answer).await;
+        };
+        let amiss = answer.server != last.server
+            || answer.now < last.now
+            || last.whole_at.elapsed() >= WHOLE
+            || !self.has(&answer);
+        if amiss {
+            let whole = self.call(0, Vec::new()).await?;
+            self.learn(&whole);
+            return self.give_back(whole).await;
         }
+        *self.last() = Some(Read {
+            now: answer.now,
+            ..last
+        });
         Ok(())
     }
 
-    async fn call(&self, add: Vec<Value>) -> Result<Value, Error> {
-        let inner = &self.0;
-        let mut args: Vec<Value> = vec![KEPT.to_string().into()];
-        args.extend(add);
-        let keys = vec![inner.key.clone()];
-        Ok(inner.script.call(&inner.redis, keys, args).await?)
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Read>> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over an answer, and returns name and time of each entry that is known and not in it.
-    fn take(&self, answer: Value) -> Vec<Value> {
-        let mut items = Items::of(answer);
-        let oldest = items.number().saturating_sub(KEPT);
-        let mut there = HashMap::new();
-        while let Some(name) = items.text() {
-            there.insert(name, items.number());
-        }
+    async fn call(&self, since: u64, add: Vec<Value>) -> Result<Answer, Error> {
+        let inner = &self.0;
+        let mut args: Vec<Value> = vec![KEPT.to_string().into(), since.to_string().into()];
+        args.extend(add);
+        let keys = vec![inner.key.clone()];
+        Ok(Answer::of(
+            inner.script.call(&inner.redis, keys, args).await?,
+        ))
+    }
+
+    /// Takes over the entries of an answer.
+    fn learn(&self, answer: &Answer) {
+        let oldest = answer.now.saturating_sub(KEPT);
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, at| *at > oldest);
-        let mut lost: Vec<Value> = Vec::new();
-        for (name, at) in known.iter() {
-            if there.get(name).is_none_or(|there| there < at) {
-                lost.extend([name.as_str().into(), at.to_string().into()]);
-            }
-        }
         let mut news = 0;
-        for (name, at) in there {
-            if at > oldest && known.get(&name).is_none_or(|known| *known < at) {
-                known.insert(name, at);
+        for (name, at) in &answer.entries {
+            if *at > oldest && known.get(name).is_none_or(|known| known < at) {
+                known.insert(name.clone(), *at);
                 news += 1;
             }
         }
@@ -184,6 +247,48 @@ impl Revocations {
         if news > 0 {
             self.0.changed.send_modify(|count| *count += news);
         }
-        lost
+    }
+
+    /// Whether Redis has as many entries as are known.
+    fn has(&self, answer: &Answer) -> bool {
+        let same = |known: &HashMap<String, u64>| known.len() as u64 == answer.count;
+        if same(&self.0.known.read().unwrap_or_else(PoisonError::into_inner)) {
+            return true;
+        }
+        // Some may be out of date.
+        let oldest = answer.now.saturating_sub(KEPT);
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, at| *at > oldest);
+        same(&known)
+    }
+
+    /// Adds to Redis what is known and not in this answer, which is of the whole set.
+    async fn give_back(&self, whole: Answer) -> Result<(), Error> {
+        let oldest = whole.now.saturating_sub(KEPT);
+        let lost: Vec<(String, u64)> = {
+            let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+            let missing = known.iter().filter(|(name, at)| {
+                **at > oldest && whole.entries.get(*name).is_none_or(|there| there < at)
+            });
+            missing.map(|(name, at)| (name.clone(), *at)).collect()
+        };
+        if !lost.is_empty() {
+            tracing::warn!(
+                entries = lost.len(),
+                "redis has lost revocations, adding them again"
+            );
+        }
+        for chunk in lost.chunks(CHUNK) {
+            let entries = chunk
+                .iter()
+                .flat_map(|(name, at)| [Value::from(name.as_str()), Value::from(at.to_string())]);
+            self.call(whole.now, entries.collect()).await?;
+        }
+        *self.last() = Some(Read {
+            now: whole.now,
+            server: whole.server,
+            whole_at: Instant::now(),
+        });
+        Ok(())
     }
 }

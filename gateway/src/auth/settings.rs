@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use axum::http::Uri;
 use clap::{Args, ValueEnum};
 use jsonwebtoken::Algorithm;
-use ticket_shared::config::{BadSetting, Secret, read_secret};
+use ticket_shared::config::{BadSetting, Secret, duration, read_secret};
 
-use super::{keys, weak};
+use super::{Bounds, keys, weak};
 
 /// Who is believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -82,6 +82,9 @@ pub struct AuthSettings {
     /// By how many seconds clocks may differ
     #[arg(long, env = "JWT_LEEWAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=30))]
     pub jwt_leeway_seconds: u64,
+    /// Longest validity of a token, from `iat` to `exp`; without `iat`, from now. 0 is no bound
+    #[arg(long, env = "TOKEN_MAX_AGE", default_value = "24h", value_parser = duration)]
+    pub token_max_age: Duration,
     /// For how many seconds the provider's keys hold while it can't be reached
     #[arg(long, env = "JWKS_MAX_AGE_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub jwks_max_age_seconds: u64,
@@ -187,6 +190,18 @@ impl AuthSettings {
             allowed.extend([Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
         }
         allowed
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            leeway: self.leeway(),
+            max_age: self.token_max_age,
+        }
+    }
+
+    /// Seconds by which clocks may differ.
+    pub fn leeway(&self) -> i64 {
+        i64::try_from(self.jwt_leeway_seconds).unwrap_or(0)
     }
 
     pub(super) fn max_age(&self) -> Duration {

@@ -5,8 +5,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, get_current_timestamp};
 use serde_json::{Value, json};
 
 use super::*;
+use ticket_shared::id::Id;
 
 mod public;
+mod weak_keys;
 
 const SECRET: &str = "p0Y2cF7kq9ZsT4vLw1XnBd8RjHm3AeGu";
 const PREVIOUS: &str = "Zk3Vh8QwLr5TnYb1Cx6MjPs9DfGa2EuW";
@@ -36,7 +38,7 @@ fn signed(header: &Header, secret: &str, claims: &Value) -> String {
 
 fn claims(change: impl FnOnce(&mut Value)) -> Value {
     let now = get_current_timestamp();
-    let mut claims = json!({"sub": " ann ", "role": "agent", "exp": now + 60, "iat": now, "jti": "t1",
+    let mut claims = json!({"sub": "ann", "role": "agent", "exp": now + 60, "iat": now, "jti": "t1",
         "aud": "desk", "iss": "https://id"});
     change(&mut claims);
     claims
@@ -72,7 +74,7 @@ async fn what_is_wrong_with_a_token_is_found() {
     assert!(strict.verify(&token(|_| ())).await.is_ok());
     let within = token(|c| c["exp"] = json!(now - 2));
     assert!(strict.verify(&within).await.is_ok(), "leeway");
-    let wrong: [(&str, Value); 20] = [
+    let wrong: [(&str, Value); 35] = [
         ("exp", json!(now - 60)),
         ("exp", Value::Null),
         ("exp", json!("soon")),
@@ -93,6 +95,22 @@ async fn what_is_wrong_with_a_token_is_found() {
         ("tickets", json!(["nope"])),
         ("iat", json!("x")),
         ("jti", json!("")),
+        ("jti", json!(" t1")),
+        // Compared as it is: with any of these it would be somebody else's in the eyes of a person.
+        ("sub", json!(" ann")),
+        ("sub", json!("ann\u{a0}")),
+        ("sub", json!("ann\u{3000}")),
+        ("sub", json!("ann\n")),
+        ("sub", json!("an\u{7}n")),
+        ("sub", json!("\u{202e}nna")),
+        ("name", json!("Ann\u{202e}")),
+        ("tickets", Value::Null),
+        ("tickets", json!({})),
+        ("tickets", json!("0707070707070707070707070")),
+        ("tickets", json!(true)),
+        ("iat", json!(now + 8)),
+        ("iat", json!(now + 3_600)),
+        ("exp", json!(now + 24 * 3_600 + 30)),
     ];
     for (claim, value) in wrong {
         let token = token(|c| c[claim] = value.clone());
@@ -100,6 +118,71 @@ async fn what_is_wrong_with_a_token_is_found() {
         assert!(
             matches!(answer, Err(Rejected::Invalid(_))),
             "{claim} {value}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_valid_for_no_longer_than_told() {
+    let now = get_current_timestamp();
+    let day = 24 * 3_600;
+    let until = |exp: u64, iat: Option<u64>| {
+        token(|c| {
+            c["exp"] = json!(exp);
+            c["iat"] = json!(iat);
+        })
+    };
+    let short = verifier(&["--jwt-secret", SECRET]);
+    for (exp, iat, good) in [
+        (now + 60, Some(now - day + 60), true),
+        (now + 60, Some(now - day), false),
+        (now + day - 60, None, true),
+        (now + day + 60, None, false),
+        (9_999_999_999, Some(now), false),
+    ] {
+        let answer = short.verify(&until(exp, iat)).await;
+        let expected = if good {
+            None
+        } else {
+            Some(Rejected::Invalid(TokenFault::MaxAge))
+        };
+        assert_eq!(answer.err(), expected, "{exp} {iat:?}");
+    }
+    let any = verifier(&["--jwt-secret", SECRET, "--token-max-age", "0"]);
+    assert!(any.verify(&until(9_999_999_999, Some(now))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_for_another_purpose_is_refused() {
+    let verifier = verifier(&["--jwt-secret", SECRET]);
+    let typed = |typ: Option<&str>| {
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = typ.map(Into::into);
+        signed(&header, SECRET, &claims(|_| ()))
+    };
+    for good in [
+        None,
+        Some("JWT"),
+        Some("jwt"),
+        Some("at+jwt"),
+        Some("application/at+jwt"),
+    ] {
+        assert!(verifier.verify(&typed(good)).await.is_ok(), "{good:?}");
+    }
+    for bad in [
+        "",
+        "id+jwt",
+        "logout+jwt",
+        "dpop+jwt",
+        "JWE",
+        " JWT",
+        "application/json",
+    ] {
+        let answer = verifier.verify(&typed(Some(bad))).await;
+        assert_eq!(
+            answer.err(),
+            Some(Rejected::Invalid(TokenFault::Type)),
+            "{bad}"
         );
     }
 }
@@ -180,6 +263,12 @@ async fn a_token_of_the_subcommand_is_believed() {
         expires_in: 60,
         jti: None,
     };
+    let long = TokenArgs {
+        expires_in: 25 * 3_600,
+        ..args.clone()
+    };
+    let refused = sign(&settings(&given).unwrap(), &long).unwrap_err();
+    assert_eq!(refused.setting, "TOKEN_MAX_AGE");
     let token = sign(&settings(&given).unwrap(), &args).unwrap();
     let ann = verifier(&given).verify(&token).await.unwrap();
     assert_eq!(

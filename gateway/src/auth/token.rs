@@ -1,9 +1,11 @@
 //! `ticket-gateway token`: a token signed with `JWT_SECRET`, for development and tests.
 
+use std::time::Duration;
+
 use clap::Args;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, get_current_timestamp};
 use serde::Serialize;
-use ticket_shared::{config::BadSetting, id::Id};
+use ticket_shared::{config::BadSetting, domain::limits, id::Id, text::is_exact_id};
 
 use super::{AuthSettings, Role, provider};
 
@@ -51,7 +53,7 @@ struct Said<'a> {
 /// Signs a token with `JWT_SECRET`, for `JWT_AUDIENCE` and by `JWT_ISSUER` where they are set.
 ///
 /// # Errors
-/// `JWT_SECRET` is missing or easy to guess.
+/// `JWT_SECRET` is missing or easy to guess, or no gateway with these settings would take the token.
 pub fn sign(settings: &AuthSettings, args: &TokenArgs) -> Result<String, BadSetting> {
     provider::install();
     let mut settings = settings.clone();
@@ -60,6 +62,16 @@ pub fn sign(settings: &AuthSettings, args: &TokenArgs) -> Result<String, BadSett
         .jwt_secret
         .as_ref()
         .ok_or_else(|| BadSetting::new("JWT_SECRET", "is not set; it signs the token"))?;
+    if !is_exact_id(&args.sub, limits::ID) {
+        let problem =
+            "must have 1 to 128 characters, no control characters, and no white space at its ends";
+        return Err(BadSetting::new("--sub", problem));
+    }
+    let max_age = settings.token_max_age;
+    if !max_age.is_zero() && Duration::from_secs(args.expires_in) > max_age {
+        let problem = "is shorter than --expires-in";
+        return Err(BadSetting::new("TOKEN_MAX_AGE", problem));
+    }
     let now = get_current_timestamp();
     let said = Said {
         sub: &args.sub,

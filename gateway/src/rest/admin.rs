@@ -11,7 +11,7 @@ use crate::{
     app::App,
     auth::Revoked,
     error::Error,
-    identify::Identify,
+    identify::{Identify, claims_of},
 };
 
 /// Revokes them. Every gateway knows within seconds, and ends their connections.
@@ -25,9 +25,13 @@ pub(super) async fn revoke(
         Revoke::Of(person) => Revoked::Sub(person),
         Revoke::Token(id) => Revoked::Token(id),
     };
-    if let Identify::Tokens { revocations, .. } = &app.identify {
-        revocations.revoke(what).await?;
-        tracing::info!("tokens revoked");
+    if let Identify::Tokens {
+        revocations, audit, ..
+    } = &app.identify
+        && let Some(by) = claims_of(&caller)
+    {
+        revocations.revoke(what.clone()).await?;
+        audit.revoked(by, &what);
     }
     Ok(StatusCode::NO_CONTENT)
 }

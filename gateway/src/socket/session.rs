@@ -9,7 +9,7 @@ use ticket_shared::{
 };
 
 use super::{Connection, inbound::Call, leave_ticket};
-use crate::{access::Caller, adapter::Adapter, identify::claims_of};
+use crate::{access::Caller, adapter::Adapter, audit::Cut, identify::claims_of};
 
 /// How long before its end a token is said to expire, in seconds.
 const WARNING: i64 = 60;
@@ -101,7 +101,11 @@ impl Session {
                 }
             }
             Phase::Expired => leave_ticket::shut_out(call).await,
-            Phase::Over => end(&call.socket),
+            Phase::Over => {
+                let claims = claims_of(&call.caller).map(Arc::as_ref);
+                call.app.metrics.audit.cut(Cut::Expired, claims);
+                end(&call.socket);
+            }
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use clap::{Parser, error::ErrorKind};
 
-use super::{EXIT_CONFIG, Secret, complain};
+use super::{
+    EXIT_CONFIG, Exposed, Secret, complain,
+    exposed::{self, is_secret},
+};
 
 /// What a process was asked to do, read from its arguments and environment.
 #[derive(Debug)]
@@ -11,6 +14,8 @@ pub struct Parsed<C> {
     pub config: C,
     /// Every setting with its effective value, secrets hidden, in the order of the help text.
     pub effective: Vec<(String, String)>,
+    /// Settings whose secrets others can read.
+    pub exposed: Vec<Exposed>,
 }
 
 /// Reads the command line and the environment, and ends the process with the right code and one line where it
@@ -47,11 +52,8 @@ pub fn parse<C: Parser>() -> Result<Parsed<C>, u8> {
                 .map(|value| value.to_string_lossy().into_owned())
                 .collect::<Vec<_>>()
                 .join(",");
-            let hidden = ["_SECRET", "_SECRET_PREVIOUS", "_PASSWORD"]
-                .iter()
-                .any(|end| name.ends_with(end));
             let value = match value {
-                _ if hidden => "[hidden]".to_owned(),
+                _ if is_secret(&name) => "[hidden]".to_owned(),
                 url if url.contains("://") && !name.ends_with("_ORIGIN") => {
                     Secret::new(url).to_string()
                 }
@@ -60,7 +62,12 @@ pub fn parse<C: Parser>() -> Result<Parsed<C>, u8> {
             Some((name, value))
         })
         .collect();
-    Ok(Parsed { config, effective })
+    let exposed = exposed::exposed(&command, &matches);
+    Ok(Parsed {
+        config,
+        effective,
+        exposed,
+    })
 }
 
 /// Says what is wrong without saying what was given: that may be a secret pasted into the wrong variable.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{domain::limits, id::Id};
+use crate::{domain::limits, id::Id, text::is_exact_id};
 
 mod events;
 
@@ -108,6 +108,23 @@ impl Fields {
         }
         within(field, &text, max)?;
         Ok(Some(text))
+    }
+
+    /// An id that is compared as it is, or nothing.
+    ///
+    /// # Errors
+    /// Not a text of 1 to `max` characters, or one with control characters or with white space at its ends.
+    pub fn exact_id(&mut self, field: &str, max: usize) -> Result<Option<String>, Invalid> {
+        match self.take_text(field)? {
+            None => Ok(None),
+            Some(text) if is_exact_id(&text, max) => Ok(Some(text)),
+            Some(_) => Err(Invalid::new(
+                field,
+                format!(
+                    "must have 1 to {max} characters, no control characters, no white space at its ends"
+                ),
+            )),
+        }
     }
 
     /// An id of 24 hexadecimal digits.

@@ -224,8 +224,8 @@ impl TryFrom<Value> for Revoke {
     fn try_from(payload: Value) -> Result<Self, Invalid> {
         let mut fields = Fields::of(payload)?;
         match (
-            fields.optional_text("sub", limits::ID)?,
-            fields.optional_text("jti", limits::TOKEN_ID)?,
+            fields.exact_id("sub", limits::ID)?,
+            fields.exact_id("jti", limits::TOKEN_ID)?,
         ) {
             (Some(person), None) => Ok(Self::Of(person)),
             (None, Some(token)) => Ok(Self::Token(token)),
