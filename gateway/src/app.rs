@@ -150,6 +150,7 @@ impl App {
         let limits = Limits {
             backlog: config.backlog_max,
             memory_percent: config.memory_max_percent,
+            hot_for: common.hot_for,
         };
         let identify = match config.auth.mode {
             Some(AuthMode::None) => Identify::Open,
@@ -167,7 +168,8 @@ impl App {
         watch.start(commands.clone(), keys.clone(), limits, &life);
         let admission = Arc::new(Admission::new(config.limits.clone(), metrics.clone())?);
         admission.share(commands.clone(), &keys, &life);
-        let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit);
+        let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit)
+            .hot_for(common.hot_for);
         redis::tell_why(&commands, &life);
         redis::keep_on_primary(&commands, &life);
         redis::keep_on_primary(&channels, &life);

@@ -12,7 +12,7 @@ mod reconcile;
 pub mod view;
 mod warm;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fred::clients::Client;
 use ticket_shared::{id::Id, stream::Keys};
@@ -35,6 +35,8 @@ struct Inner {
     warm: Script,
     reconcile: Script,
     loading: warm::Loading,
+    /// How long a ticket at rest stays in Redis.
+    hot_for: Duration,
 }
 
 impl Inner {
@@ -68,7 +70,18 @@ impl Tickets {
             warm: Script::new(include_str!("ticket/warm.lua")),
             reconcile: Script::new(include_str!("ticket/reconcile.lua")),
             loading: warm::Loading::default(),
+            hot_for: Duration::from_hours(24),
         }))
+    }
+
+    /// The same with another time that tickets at rest stay in Redis; zero: until memory runs short. For a handle that was
+    /// not cloned yet.
+    #[must_use]
+    pub fn hot_for(mut self, hot_for: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.hot_for = hot_for;
+        }
+        self
     }
 
     /// The names of the keys.

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -17,14 +17,17 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use ticket_shared::{lifecycle::Lifecycle, stream::Keys};
 
-use crate::script::Script;
+use crate::error::Error;
 
+mod evict;
 mod look;
 mod metrics;
 
-pub use look::Limits;
+pub(crate) use evict::SEEN;
+pub use look::{Limit, Limits};
 
-use look::{Growth, Look, look, over};
+use evict::{Evictor, ROUNDS};
+use look::{Growth, Look, Looker, Sight, over};
 use metrics::Metrics;
 
 /// How often Redis is looked at.
@@ -36,7 +39,8 @@ pub struct Watch(Arc<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    refuses: AtomicBool,
+    /// The limit for which changes are refused: its place in [`Limit::ALL`], from 1; 0 for none.
+    refused_for: AtomicU8,
     no_file: AtomicBool,
     evicts: AtomicBool,
     metrics: Metrics,
@@ -53,9 +57,26 @@ pub enum Warning {
 }
 
 impl Watch {
-    /// Whether changes are refused for now.
-    pub fn refuses(&self) -> bool {
-        self.0.refuses.load(Ordering::Acquire)
+    /// The limit for which changes are refused for now.
+    pub fn refused_for(&self) -> Option<Limit> {
+        let place = usize::from(self.0.refused_for.load(Ordering::Acquire));
+        place
+            .checked_sub(1)
+            .and_then(|place| Limit::ALL.get(place).copied())
+    }
+
+    /// Admits a change, or refuses it.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], which names the limit.
+    pub fn admit(&self) -> Result<(), Error> {
+        match self.refused_for() {
+            None => Ok(()),
+            Some(limit) => {
+                self.0.metrics.refused(limit);
+                Err(Error::Overloaded(limit.reason()))
+            }
+        }
     }
 
     /// What an operator should mend.
@@ -82,11 +103,15 @@ impl Watch {
     pub fn start(&self, redis: Client, keys: Keys, limits: Limits, life: &Lifecycle) {
         let (watch, stopping) = (self.clone(), life.stopping().clone());
         life.spawn_vital("redis watch", async move {
-            let script = Script::new(include_str!("watch.lua"));
+            let looker = Looker::new(redis.clone(), keys.clone(), limits);
+            let evictor = Evictor::new(redis, keys, limits);
             let mut growth = Growth::default();
             loop {
-                match look(&script, &redis, &keys).await {
-                    Ok(look) => watch.note(look, limits, &mut growth),
+                match looker.look().await {
+                    Ok(seen) => {
+                        let seen = watch.evict(&evictor, &looker, seen).await;
+                        watch.note(Look::of(&seen), limits, &mut growth);
+                    }
                     // Whoever changes something is told so anyway.
                     Err(error) => tracing::debug!(error = %error, "redis could not be looked at"),
                 }
@@ -98,15 +123,40 @@ impl Watch {
         });
     }
 
+    /// Evicts the tickets at rest that may go, within bounds. Returns the last look, after which nothing more may.
+    async fn evict(&self, evictor: &Evictor, looker: &Looker, mut seen: Vec<Sight>) -> Vec<Sight> {
+        for _ in 0..ROUNDS {
+            let latest = match evictor.round(&seen).await {
+                Ok(None) => break,
+                Ok(Some(removed)) => {
+                    self.0.metrics.evicted.inc_by(removed);
+                    looker.look().await
+                }
+                Err(error) => Err(error),
+            };
+            match latest {
+                Ok(latest) => seen = latest,
+                Err(error) => {
+                    tracing::debug!(error = %error, "tickets at rest not evicted");
+                    break;
+                }
+            }
+        }
+        seen
+    }
+
     fn note(&self, look: Look, limits: Limits, growth: &mut Growth) {
-        let before = self.refuses();
-        let refuses = over(look, limits, before);
-        if refuses != before {
-            let (backlog, used) = (look.backlog, look.used);
-            if refuses {
+        let before = self.refused_for();
+        let now = over(look, limits, before);
+        if now != before {
+            let (backlog, used, allowed) = (look.backlog, look.used, look.allowed);
+            if let Some(limit) = now {
                 tracing::error!(
+                    limit = limit.name(),
                     backlog.entries = backlog,
                     redis.used_bytes = used,
+                    redis.allowed_bytes = allowed,
+                    tickets.at_rest = look.at_rest,
                     "refusing changes"
                 );
             } else {
@@ -117,7 +167,11 @@ impl Watch {
                 );
             }
         }
-        self.0.refuses.store(refuses, Ordering::Release);
+        let place = Limit::ALL.iter().position(|limit| Some(*limit) == now);
+        let place = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.0
+            .refused_for
+            .store(place.unwrap_or(0), Ordering::Release);
         if !look.keeps_file && !self.0.no_file.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 "redis keeps no append-only file: a restart of it loses acknowledged changes"
@@ -140,7 +194,8 @@ impl Watch {
             .set(growth.headroom(look, limits).map_or(-1, signed));
         metrics.append_only.set(look.keeps_file.into());
         metrics.noeviction.set(look.noeviction.into());
-        metrics.refuses.set(refuses.into());
+        metrics.at_rest.set(signed(look.at_rest));
+        metrics.refuses(now);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every setting is a flag and an environment variable; the doc comment of its field is its help text. A
 //! setting that is wrong stops the start with one line that names it and exit code [`EXIT_CONFIG`].
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -78,6 +78,10 @@ pub struct Common {
     /// Over how many streams tickets are spread; changing it on live data is a migration
     #[arg(long, env = "PARTITIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,
+    /// How long a ticket stays in Redis after its last change, once everything of it is in MongoDB; at least 1m; 0: until
+    /// memory runs short. Above 70 % of Redis' maxmemory they go earlier, longest idle first
+    #[arg(long, env = "HOT_FOR", default_value = "24h", value_parser = hot_for)]
+    pub hot_for: Duration,
     /// How many threads run tasks [default: one for each CPU that the process may use]. Where several processes share
     /// the CPUs, 1 costs least
     #[arg(long, env = "THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -141,6 +145,17 @@ impl Common {
                 _ => {}
             }
         }
+    }
+}
+
+/// Reads `HOT_FOR`. Gateways learn from heartbeats what their members missed, and a ticket that is not in Redis counts as
+/// one in which nothing happened: none may come and go between two of them.
+fn hot_for(text: &str) -> Result<Duration, String> {
+    let least = Duration::from_mins(1);
+    match duration(text) {
+        Ok(time) if time.is_zero() || time >= least => Ok(time),
+        Ok(_) => Err("must be 0 or at least 1m".to_owned()),
+        Err(bad) => Err(bad.to_string()),
     }
 }
 

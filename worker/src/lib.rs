@@ -194,7 +194,7 @@ fn start_readers(
             redis: redis.clone(),
             keys: keys.clone(),
             store: store.clone(),
-            watermark: Watermark::new(keys.clone()),
+            watermark: Watermark::new(keys.clone(), config.common.hot_for),
             dead: Dead::new(keys.clone(), metrics.clone()),
             metrics: metrics.clone(),
             stopping: life.stopping().clone(),

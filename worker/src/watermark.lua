@@ -5,8 +5,8 @@
 -- `persisted` is the highest number such that it and everything below it is in MongoDB. It never falls.
 -- What is persisted while something below it is not waits in `ahead`, scored by its first number.
 --
--- KEYS  1 state  2 ahead  3 log  4 idem  5 dirty
--- ARGV  1 ticket id   2 seconds that an idle ticket stays   3.. pairs of numbers, first and last, ascending
+-- KEYS  1 state  2 ahead  3 log  4 idem  5 dirty  6 rest
+-- ARGV  1 ticket id   2 ms that a ticket at rest stays, or 0   3.. pairs of numbers, first and last, ascending
 -- Answers the watermark, or nothing where the ticket is not in Redis.
 
 local s = redis.call('HMGET', KEYS[1], 'seq', 'persisted')
@@ -42,8 +42,12 @@ if persisted >= seq then
   redis.call('ZREM', KEYS[5], ARGV[1])
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'ttl', '1')
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[3], ARGV[2])
-  redis.call('EXPIRE', KEYS[4], ARGV[2])
+  local clock = redis.call('TIME')
+  redis.call('ZADD', KEYS[6], int(clock[1] * 1000 + math.floor(clock[2] / 1000)), ARGV[1])
+  if ARGV[2] ~= '0' then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    redis.call('PEXPIRE', KEYS[3], ARGV[2])
+    redis.call('PEXPIRE', KEYS[4], ARGV[2])
+  end
 end
 return int(persisted)

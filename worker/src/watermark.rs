@@ -4,7 +4,7 @@
 //! below. So it must never be too high; too low it may be for as long as entries are unacknowledged, because
 //! their replay raises it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use fred::{clients::Client, error::Error, types::Value};
 use ticket_shared::{
@@ -15,21 +15,21 @@ use ticket_shared::{
 
 use crate::script::{Call, Script};
 
-/// For how many seconds a ticket stays in Redis after all of it is in MongoDB.
-const IDLE_SECONDS: i64 = 24 * 60 * 60;
-
 /// Raises watermarks.
 #[derive(Debug)]
 pub(crate) struct Watermark {
     script: Script,
     keys: Keys,
+    /// How long a ticket at rest stays in Redis; zero: until a gateway evicts it.
+    hot_for: Duration,
 }
 
 impl Watermark {
-    pub(crate) fn new(keys: Keys) -> Self {
+    pub(crate) fn new(keys: Keys, hot_for: Duration) -> Self {
         Self {
             script: Script::new(include_str!("watermark.lua")),
             keys,
+            hot_for,
         }
     }
 
@@ -67,7 +67,9 @@ impl Watermark {
 
     fn call(&self, ticket: Id, mut ranges: Vec<(u64, u64)>) -> Call {
         ranges.sort_unstable();
-        let mut args = vec![Value::from(ticket.to_string()), Value::from(IDLE_SECONDS)];
+        let partition = self.keys.partition(ticket);
+        let hot_for = self.hot_for.as_millis().to_string();
+        let mut args = vec![Value::from(ticket.to_string()), hot_for.into()];
         for (lo, hi) in joined(&ranges) {
             args.extend([lo.to_string().into(), hi.to_string().into()]);
         }
@@ -77,7 +79,8 @@ impl Watermark {
                 self.keys.ahead(ticket),
                 self.keys.log(ticket),
                 self.keys.idem(ticket),
-                self.keys.dirty(self.keys.partition(ticket)),
+                self.keys.dirty(partition),
+                self.keys.rest(partition),
             ],
             args,
         }

@@ -248,9 +248,7 @@ impl Tickets {
         grant: &Grant,
         calls: &[Call],
     ) -> Result<Vec<Result<Answer, Error>>, Error> {
-        if self.0.admission.refuses() {
-            return Err(Error::Overloaded("too much is owed to the database"));
-        }
+        self.0.admission.admit()?;
         let mut answers = Vec::with_capacity(calls.len());
         if !matches!(grant.reach, Reach::All | Reach::Of(_)) {
             self.permit(id, &grant.reach).await?;

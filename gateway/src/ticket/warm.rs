@@ -24,8 +24,6 @@ use crate::{
 
 /// How many messages the live log begins with.
 const LOG: usize = 300;
-/// Idle seconds after which a ticket that is all in MongoDB leaves Redis.
-const IDLE_SECONDS: u64 = 24 * 60 * 60;
 /// Messages of the former server that one entry numbers.
 const ADOPT: usize = 1_000;
 
@@ -81,22 +79,20 @@ impl Tickets {
     }
 
     async fn put(&self, id: Id, warmth: Warmth) -> Result<(), Error> {
-        let names = self.0.log_keys(id);
+        let keys = &self.0.keys;
+        let mut names = self.0.log_keys(id).to_vec();
+        names.push(keys.rest(keys.partition(id)));
         let mut args: Vec<Value> = vec![
             id.to_string().into(),
             fresh_epoch()?.into(),
-            IDLE_SECONDS.to_string().into(),
+            self.0.hot_for.as_millis().to_string().into(),
         ];
         sections(&mut args, warmth.state, &warmth.log, warmth.sent)?;
         args.push(warmth.owed.len().to_string().into());
         for entry in &warmth.owed {
             args.push(serde_json::to_string(entry)?.into());
         }
-        let done = self
-            .0
-            .warm
-            .call(&self.0.redis, names.to_vec(), args)
-            .await?;
+        let done = self.0.warm.call(&self.0.redis, names, args).await?;
         tracing::debug!(ticket.id = %id, warmed = done.as_u64(), "ticket brought back into redis");
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One look at Redis: how much is owed, what room there is, and whether that calls for refusing changes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fred::{clients::Client, types::Value};
 use futures::future::try_join_all;
@@ -15,13 +15,70 @@ use crate::{
 /// answers would alternate.
 const HEALED: u64 = 90;
 
-/// From where on changes are refused.
+/// From where on changes are refused, and for how long tickets at rest stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Entries owed to MongoDB.
     pub backlog: u64,
     /// Memory of Redis, in percent of what it may use.
     pub memory_percent: u64,
+    /// How long a ticket stays in Redis after all of it is in MongoDB; zero: until memory runs short.
+    pub hot_for: Duration,
+}
+
+/// A limit that is exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Redis' memory.
+    Memory,
+    /// Entries owed to MongoDB.
+    Backlog,
+}
+
+impl Limit {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Memory, Self::Backlog];
+
+    /// Its name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Backlog => "backlog",
+        }
+    }
+
+    /// The text for the caller of a refused change.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Memory => "memory: Redis is nearly full (MEMORY_MAX_PERCENT)",
+            Self::Backlog => "backlog: too much waits to be stored in MongoDB (BACKLOG_MAX)",
+        }
+    }
+}
+
+/// The memory of a Redis server, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) used: u64,
+    /// 0 without a bound.
+    pub(super) allowed: u64,
+}
+
+/// One look at one partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) backlog: u64,
+    pub(super) oldest_ms: u64,
+    /// That of its server.
+    pub(super) memory: Memory,
+    pub(super) keeps_file: bool,
+    pub(super) noeviction: bool,
+    /// Redis' clock, in ms since 1970.
+    pub(super) now: u64,
+    /// Tickets of which everything is in MongoDB.
+    pub(super) at_rest: u64,
+    /// Those of them that have been so for longer than [`Limits::hot_for`].
+    pub(super) expired: u64,
 }
 
 /// One look at all partitions.
@@ -33,35 +90,90 @@ pub(super) struct Look {
     pub(super) allowed: u64,
     pub(super) keeps_file: bool,
     pub(super) noeviction: bool,
+    pub(super) at_rest: u64,
 }
 
 /// Looks at all partitions.
-///
-/// # Errors
-/// Where one can't be looked at.
-pub(super) async fn look(script: &Script, redis: &Client, keys: &Keys) -> Result<Look, Error> {
-    let calls = (0..keys.partitions()).map(|partition| {
-        let names = vec![keys.events(partition), keys.dirty(partition)];
-        script.call(redis, names, vec![Value::from(GROUP)])
-    });
-    let mut all = Look {
-        keeps_file: true,
-        noeviction: true,
-        ..Look::default()
-    };
-    for answer in try_join_all(calls).await? {
-        let mut items = Items::of(answer);
-        all.backlog += items.number();
-        all.oldest_ms = all.oldest_ms.max(items.number());
-        let (used, allowed) = (items.number(), items.number());
-        // On a cluster the fullest server counts: each has its own partitions.
-        if fuller((used, allowed), (all.used, all.allowed)) {
-            (all.used, all.allowed) = (used, allowed);
+pub(super) struct Looker {
+    script: Script,
+    redis: Client,
+    keys: Keys,
+    /// [`Limits::hot_for`] in ms.
+    stay: String,
+}
+
+impl Looker {
+    pub(super) fn new(redis: Client, keys: Keys, limits: Limits) -> Self {
+        Self {
+            script: Script::new(include_str!("../watch.lua")),
+            redis,
+            keys,
+            stay: limits.hot_for.as_millis().to_string(),
         }
-        all.noeviction &= items.number() == 1;
-        all.keeps_file &= items.number() == 1;
     }
-    Ok(all)
+
+    /// Looks at each.
+    ///
+    /// # Errors
+    /// One can't be looked at.
+    pub(super) async fn look(&self) -> Result<Vec<Sight>, Error> {
+        let keys = &self.keys;
+        let calls = (0..keys.partitions()).map(|partition| {
+            let names = vec![
+                keys.events(partition),
+                keys.dirty(partition),
+                keys.rest(partition),
+            ];
+            let args = vec![Value::from(GROUP), self.stay.as_str().into()];
+            self.script.call(&self.redis, names, args)
+        });
+        let answers = try_join_all(calls).await?;
+        Ok(answers.into_iter().map(Sight::parse).collect())
+    }
+}
+
+impl Sight {
+    fn parse(answer: Value) -> Self {
+        let mut items = Items::of(answer);
+        let (backlog, oldest_ms) = (items.number(), items.number());
+        let (used, allowed) = (items.number(), items.number());
+        let (noeviction, keeps_file) = (items.number() == 1, items.number() == 1);
+        let _could_write = items.value();
+        Self {
+            backlog,
+            oldest_ms,
+            memory: Memory { used, allowed },
+            keeps_file,
+            noeviction,
+            now: items.number(),
+            at_rest: items.number(),
+            expired: items.number(),
+        }
+    }
+}
+
+impl Look {
+    /// All partitions together.
+    pub(super) fn of(seen: &[Sight]) -> Self {
+        let mut all = Self {
+            keeps_file: true,
+            noeviction: true,
+            ..Self::default()
+        };
+        for sight in seen {
+            all.backlog += sight.backlog;
+            all.oldest_ms = all.oldest_ms.max(sight.oldest_ms);
+            // On a cluster the fullest server counts: each has its own partitions.
+            let Memory { used, allowed } = sight.memory;
+            if fuller((used, allowed), (all.used, all.allowed)) {
+                (all.used, all.allowed) = (used, allowed);
+            }
+            all.noeviction &= sight.noeviction;
+            all.keeps_file &= sight.keeps_file;
+            all.at_rest += sight.at_rest;
+        }
+        all
+    }
 }
 
 /// Whether one server, given by the bytes that it uses and may use, is fuller than another. One without a bound
@@ -78,13 +190,22 @@ fn fuller((used, allowed): (u64, u64), (other_used, other_allowed): (u64, u64)) 
     }
 }
 
-/// Whether a look calls for refusing changes; `refused` says whether they were already.
-pub(super) fn over(look: Look, limits: Limits, refused: bool) -> bool {
-    let share = if refused { HEALED } else { 100 };
-    let backlog = look.backlog.saturating_mul(100) > limits.backlog.saturating_mul(share);
+/// The limit that calls for refusing changes; `refused` is the one for which they were refused already. Of both, memory:
+/// it is the one that more room in Redis would mend.
+pub(super) fn over(look: Look, limits: Limits, refused: Option<Limit>) -> Option<Limit> {
+    let share = |limit| {
+        if refused == Some(limit) { HEALED } else { 100 }
+    };
     let allowed = look.allowed.saturating_mul(limits.memory_percent) / 100;
-    let memory = allowed > 0 && look.used.saturating_mul(100) > allowed.saturating_mul(share);
-    backlog || memory
+    let memory =
+        allowed > 0 && look.used.saturating_mul(100) > allowed.saturating_mul(share(Limit::Memory));
+    let backlog =
+        look.backlog.saturating_mul(100) > limits.backlog.saturating_mul(share(Limit::Backlog));
+    if memory {
+        Some(Limit::Memory)
+    } else {
+        backlog.then_some(Limit::Backlog)
+    }
 }
 
 /// How fast what is limited grows.
@@ -125,6 +246,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         backlog: 1_000,
         memory_percent: 80,
+        hot_for: Duration::ZERO,
     };
 
     #[test]
@@ -147,13 +269,18 @@ mod tests {
             allowed,
             ..Look::default()
         };
-        assert!(!over(look(1_000, 800, 1_000), LIMITS, false));
-        assert!(over(look(1_001, 0, 0), LIMITS, false));
-        assert!(over(look(0, 801, 1_000), LIMITS, false));
-        assert!(over(look(950, 0, 0), LIMITS, true));
-        assert!(!over(look(900, 720, 1_000), LIMITS, true));
-        assert!(
-            !over(look(0, u64::MAX, 0), LIMITS, false),
+        let (memory, backlog) = (Some(Limit::Memory), Some(Limit::Backlog));
+        assert_eq!(over(look(1_000, 800, 1_000), LIMITS, None), None);
+        assert_eq!(over(look(1_001, 0, 0), LIMITS, None), backlog);
+        assert_eq!(over(look(0, 801, 1_000), LIMITS, None), memory);
+        assert_eq!(over(look(1_001, 801, 1_000), LIMITS, None), memory);
+        assert_eq!(over(look(950, 0, 0), LIMITS, backlog), backlog);
+        assert_eq!(over(look(950, 0, 0), LIMITS, memory), None);
+        assert_eq!(over(look(0, 730, 1_000), LIMITS, memory), memory);
+        assert_eq!(over(look(900, 720, 1_000), LIMITS, memory), None);
+        assert_eq!(
+            over(look(0, u64::MAX, 0), LIMITS, None),
+            None,
             "without a bound there is none"
         );
     }

@@ -1,9 +1,12 @@
 //! What operators see of Redis.
 
 use prometheus_client::{
-    metrics::gauge::Gauge,
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+
+use super::Limit;
 
 /// The latest look, as gauges.
 #[derive(Debug, Default)]
@@ -15,7 +18,24 @@ pub(super) struct Metrics {
     pub(super) headroom: Gauge,
     pub(super) append_only: Gauge,
     pub(super) noeviction: Gauge,
-    pub(super) refuses: Gauge,
+    pub(super) at_rest: Gauge,
+    pub(super) evicted: Counter,
+    refuses: Gauge,
+    limits: Family<LimitLabel, Gauge>,
+    refused: Family<LimitLabel, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
+}
+
+impl LimitLabel {
+    const fn of(limit: Limit) -> Self {
+        Self {
+            limit: limit.name(),
+        }
+    }
 }
 
 impl Metrics {
@@ -66,5 +86,39 @@ impl Metrics {
             "Whether changes are refused",
             self.refuses.clone(),
         );
+        registry.register(
+            "limit_exceeded",
+            "Whether changes are refused for this limit",
+            self.limits.clone(),
+        );
+        registry.register(
+            "changes_refused",
+            "Changes refused, by the limit",
+            self.refused.clone(),
+        );
+        registry.register(
+            "tickets_at_rest",
+            "Tickets in Redis of which everything is in MongoDB",
+            self.at_rest.clone(),
+        );
+        registry.register(
+            "tickets_evicted",
+            "Tickets at rest that this gateway took out of Redis, for want of memory or after HOT_FOR",
+            self.evicted.clone(),
+        );
+    }
+
+    /// Notes the limit for which changes are refused.
+    pub(super) fn refuses(&self, now: Option<Limit>) {
+        self.refuses.set(now.is_some().into());
+        for limit in Limit::ALL {
+            let exceeded = self.limits.get_or_create(&LimitLabel::of(limit));
+            exceeded.set((now == Some(limit)).into());
+        }
+    }
+
+    /// Counts a refused change.
+    pub(super) fn refused(&self, limit: Limit) {
+        self.refused.get_or_create(&LimitLabel::of(limit)).inc();
     }
 }

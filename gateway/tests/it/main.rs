@@ -4,6 +4,7 @@
 
 mod adapter;
 mod channel;
+mod eviction;
 mod failover;
 mod presence;
 mod rates;

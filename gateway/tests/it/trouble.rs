@@ -13,7 +13,7 @@ use ticket_gateway::{
     access::Grant,
     error::Error,
     ticket::{Tickets, commit::Commit, page::Page, view::Part},
-    watch::{Limits, Warning, Watch},
+    watch::{Limit, Limits, Warning, Watch},
 };
 use ticket_shared::{event::ErrorCode, id::Id};
 
@@ -152,6 +152,7 @@ async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
         let limits = Limits {
             backlog: 5,
             memory_percent: 100,
+            hot_for: Duration::ZERO,
         };
         watch.start(world.redis.clone(), world.keys.clone(), limits, &world.life);
         let store = world.tickets.store().clone();
@@ -168,12 +169,14 @@ async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
                 .await
                 .unwrap();
         }
-        until(async || watch.refuses()).await;
+        until(async || watch.refused_for() == Some(Limit::Backlog)).await;
         let error = tickets
             .send(id, message(id, "m", None), &Grant::TEAM)
             .await
             .unwrap_err();
-        assert_eq!(error.body().code, ErrorCode::Overloaded);
+        let body = error.body();
+        assert_eq!(body.code, ErrorCode::Overloaded);
+        assert!(body.message.starts_with("backlog: "), "{}", body.message);
         assert_eq!(
             tickets.ticket(id, &Grant::TEAM).await.unwrap().seq,
             9,
@@ -181,7 +184,7 @@ async fn too_much_that_is_owed_is_refused_until_it_is_persisted() {
         );
         let events = world.keys.events(world.keys.partition(id));
         let _: i64 = world.redis.del(events).await.unwrap();
-        until(async || !watch.refuses()).await;
+        until(async || watch.refused_for().is_none()).await;
         assert!(
             tickets
                 .send(id, message(id, "m", None), &Grant::TEAM)

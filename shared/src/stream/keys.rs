@@ -59,6 +59,11 @@ impl Keys {
         self.of(partition, "dirty")
     }
 
+    /// The sorted set of tickets at rest, of which everything is in MongoDB, by when that began.
+    pub fn rest(&self, partition: u16) -> String {
+        self.of(partition, "rest")
+    }
+
     /// The hash with the epoch of every counter in the partition, and the line of Redis servers that it holds
     /// for.
     pub fn epoch(&self, partition: u16) -> String {

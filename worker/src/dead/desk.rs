@@ -76,6 +76,8 @@ fn joined(ids: &[EntryId]) -> String {
 pub(super) struct Desk {
     pub(super) redis: Client,
     pub(super) keys: Keys,
+    /// How long a ticket at rest stays in Redis.
+    pub(super) hot_for: Duration,
 }
 
 impl Desk {
@@ -90,6 +92,7 @@ impl Desk {
         Ok(Self {
             redis,
             keys: Keys::new(&settings.key_prefix, settings.partitions),
+            hot_for: settings.hot_for,
         })
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn perform(
     desk: &Desk,
     out: &mut impl Write,
 ) -> Result<(), DeadError> {
-    let watermark = Watermark::new(desk.keys.clone());
+    let watermark = Watermark::new(desk.keys.clone(), desk.hot_for);
     let mut missing = Vec::new();
     for &id in &drop.ids {
         let Some(entry) = desk.find(id).await? else {

@@ -1,7 +1,7 @@
 //! The watermark: never too high, and in the end at the top.
 
 use fred::{
-    interfaces::{KeysInterface, StreamsInterface},
+    interfaces::{KeysInterface, SortedSetsInterface, StreamsInterface},
     types::Value,
 };
 use ticket_shared::stream::GROUP;
@@ -54,6 +54,13 @@ async fn it_waits_for_what_is_missing_and_then_lets_the_ticket_go() {
         let ttl: i64 = world.redis.ttl(&key).await.unwrap();
         assert!((86_000..=86_400).contains(&ttl), "{key} lives {ttl} s");
     }
+    let rest = world.keys.rest(world.keys.partition(log.ticket));
+    let since: Option<f64> = world
+        .redis
+        .zscore(rest, log.ticket.to_string())
+        .await
+        .unwrap();
+    assert!(since.is_some_and(|since| since > 1.7e12), "{since:?}");
     assert_eq!(
         world
             .redis
@@ -63,6 +70,24 @@ async fn it_waits_for_what_is_missing_and_then_lets_the_ticket_go() {
         0
     );
     world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn hot_for_says_how_long_a_ticket_at_rest_stays() {
+    for (setting, least, most) in [("2m", 60_000, 120_000), ("0", -1, -1)] {
+        let world = World::new().await;
+        let log = Log::opened(id(1, 1));
+        world.append(&log).await;
+        let running = world.start("w1", &["--hot-for", setting]).await;
+        until("the ticket is clean", async || world.dirty().await == 0).await;
+        let ttl: i64 = world
+            .redis
+            .pttl(world.keys.state(log.ticket))
+            .await
+            .unwrap();
+        assert!((least..=most).contains(&ttl), "{setting}: {ttl} ms");
+        world.finish([running]).await;
+    }
 }
 
 #[tokio::test]

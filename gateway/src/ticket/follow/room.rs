@@ -93,9 +93,12 @@ pub(super) struct Room {
     in_row: usize,
 }
 
+#[derive(Debug)]
 struct Seen {
     seq: u64,
     epoch: String,
+    /// When the log was last known to be there.
+    checked: Instant,
 }
 
 impl Room {

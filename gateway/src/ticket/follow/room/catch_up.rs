@@ -3,17 +3,38 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use ticket_shared::stream::{DecodeError, Frame};
+use ticket_shared::stream::{DecodeError, Entry, Frame};
 use tokio::time::Instant;
 
 use super::{Room, Seen};
 use crate::{
     presence::Position,
     ticket::view::{Part, View, Which},
+    watch::SEEN,
 };
 
 /// How many entries are read at a time.
 const CHUNK: usize = 200;
+/// How long after a look a ticket that is not in Redis counts as one in which nothing happened. Tickets with participants
+/// stay in Redis for longer after a change.
+const TRUSTED: Duration = Duration::from_secs(25);
+const _: () = assert!(TRUSTED.as_secs() < SEEN.as_secs());
+
+impl Seen {
+    /// Whether the log is where this is. A ticket that is not in Redis is one in which nothing happened, if it was looked at
+    /// recently: it can't have come and gone since.
+    fn is_at(&mut self, log: &Position, now: Instant) -> bool {
+        let at = self.epoch == log.epoch
+            && match log.seq {
+                Some(seq) => seq == self.seq,
+                None => now.saturating_duration_since(self.checked) < TRUSTED,
+            };
+        if at {
+            self.checked = now;
+        }
+        at
+    }
+}
 
 impl Room {
     /// Something came over the channel.
@@ -44,11 +65,10 @@ impl Room {
         }
     }
 
-    /// Whether the members have seen all that is in the log. Nothing happens in a ticket that is not in Redis.
-    pub(super) fn is_at(&self, log: &Position) -> bool {
-        self.seen.as_ref().is_some_and(|seen| {
-            seen.epoch == log.epoch && log.seq.is_none_or(|seq| seq == seen.seq)
-        })
+    /// Whether the members have seen all that is in the log.
+    pub(super) fn is_at(&mut self, log: &Position) -> bool {
+        let seen = self.seen.as_mut();
+        seen.is_some_and(|seen| seen.is_at(log, Instant::now()))
     }
 
     /// Emits what the log has beyond what the members have seen.
@@ -63,7 +83,8 @@ impl Room {
                     let seq = seen.seq;
                     self.resync(&epoch, seq).await;
                 }
-                _ => {}
+                Ok(epoch) => self.compare_with_store(&epoch).await,
+                Err(_) => {}
             },
             Err(error) => {
                 tracing::debug!(error = %error, ticket.id = %self.ticket, "could not catch up, trying again");
@@ -74,12 +95,31 @@ impl Room {
         }
     }
 
+    /// Compares the members with MongoDB, which has all of a ticket that left Redis. The changes that they missed can't be
+    /// emitted from there, since it keeps messages alone in their places.
+    async fn compare_with_store(&mut self, epoch: &str) {
+        let stored = self.shared.tickets.store().ticket(self.ticket).await;
+        let Some(seen) = &mut self.seen else { return };
+        match stored {
+            Ok(Some(stored)) if stored.numbers.seq > seen.seq => {
+                self.shared.metrics.holes.inc();
+                self.resync(epoch, stored.numbers.seq).await;
+            }
+            Ok(_) => seen.checked = Instant::now(),
+            // The next heartbeat tries again.
+            Err(error) => {
+                tracing::debug!(error = %error, ticket.id = %self.ticket, "cold ticket could not be compared");
+            }
+        }
+    }
+
     /// Brings the members to where `view` is.
     pub(super) async fn catch_up_to(&mut self, view: &View) {
         let Some(seen) = &self.seen else {
             self.seen = Some(Seen {
                 seq: view.numbers.seq,
                 epoch: view.epoch.clone(),
+                checked: Instant::now(),
             });
             return;
         };
@@ -119,14 +159,25 @@ impl Room {
                 Ok(Some(now)) => return self.resync(&now.epoch, now.numbers.seq).await,
                 _ => return self.missed.store(true, Ordering::Release),
             };
-            if entries.is_empty() {
-                return;
-            }
-            for entry in entries {
-                self.emit(entry).await;
+            if !self.emit_all(entries, seq).await {
+                return self.resync(&view.epoch, view.numbers.seq).await;
             }
             self.flush().await;
         }
+    }
+
+    /// Emits the entries after `seq` up to the first gap. A log that was brought back from MongoDB holds messages alone: what
+    /// stood between them can't be emitted. Returns whether there was something and no gap.
+    async fn emit_all(&mut self, entries: Vec<Entry>, seq: u64) -> bool {
+        let (mut next, whole) = (seq + 1, !entries.is_empty());
+        for entry in entries {
+            if entry.covers().0 != next {
+                return false;
+            }
+            next = entry.covers().1 + 1;
+            self.emit(entry).await;
+        }
+        whole
     }
 
     /// The members' copies can't be continued: they must join again.
@@ -135,7 +186,36 @@ impl Room {
         self.seen = Some(Seen {
             seq,
             epoch: epoch.to_owned(),
+            checked: Instant::now(),
         });
         self.tell_resync(epoch).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_that_left_redis_is_taken_for_quiet_only_while_it_is_watched() {
+        let began = Instant::now();
+        let mut seen = Seen {
+            seq: 7,
+            epoch: "e".into(),
+            checked: began,
+        };
+        let log = |seq, epoch: &str| Position {
+            seq,
+            epoch: epoch.into(),
+        };
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert!(!seen.is_at(&log(Some(8), "e"), began));
+        assert!(!seen.is_at(&log(None, "f"), began));
+        assert!(seen.is_at(&log(None, "e"), after(10)));
+        assert!(seen.is_at(&log(None, "e"), after(30)), "looked at 20 s ago");
+        assert!(!seen.is_at(&log(None, "e"), after(56)), "26 s ago");
+        assert!(!seen.is_at(&log(None, "e"), after(57)), "until compared");
+        assert!(seen.is_at(&log(Some(7), "e"), after(58)));
+        assert!(seen.is_at(&log(None, "e"), after(68)));
     }
 }
