@@ -21,6 +21,7 @@ use ticket_shared::{
     lifecycle::Lifecycle,
     redis::{self, hot_path},
     stream::Keys,
+    telemetry,
 };
 
 use crate::{
@@ -108,6 +109,7 @@ impl App {
         let mut registry = Registry::with_prefix("ticket_gateway");
         metrics.register(&mut registry);
         driver_metrics.register(&mut registry);
+        telemetry::register(&mut registry);
         let watch = Watch::default();
         watch.register(&mut registry);
 

@@ -30,7 +30,7 @@ pub mod watch;
 
 use std::time::Duration;
 
-use ticket_shared::{config::BadSetting, id::Id, lifecycle::Lifecycle};
+use ticket_shared::{config::BadSetting, id::Id, lifecycle::Lifecycle, telemetry};
 use tokio::net::TcpListener;
 
 use crate::{app::App, auth::AuthMode, config::Config};
@@ -80,6 +80,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .await?,
     );
     tracing::info!(port = port(&public), ops.port = port(&ops), "listening");
+    telemetry::report_suppressed(&life);
     if config.auth.mode == Some(AuthMode::None) {
         tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
     }

@@ -1,7 +1,8 @@
 //! Logs: a constant message and fields with units, one line each, on standard error.
 //!
 //! No setting brings secrets or the words of customers into a log. Our own lines never hold them. Libraries print
-//! what they send and receive at their finer levels, so those are shut, whatever the operator asks for.
+//! what they send and receive at their finer levels, so those are shut, whatever the operator asks for. Nor does what a
+//! stranger causes fill the disk: lines that repeat are sampled.
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
@@ -9,6 +10,10 @@ use tracing_subscriber::{
 };
 
 use crate::config::LogFormat;
+
+mod sampler;
+
+pub use sampler::{register, report_suppressed};
 
 /// What our own crates' targets begin with.
 const OURS: &str = "ticket_";
@@ -23,9 +28,11 @@ pub fn init(filter: &str, format: LogFormat) {
     let done = match format {
         LogFormat::Json => registry
             .with(fmt::layer().json().flatten_event(true).with_writer(writer))
+            .with(sampler::Sampled)
             .try_init(),
         LogFormat::Pretty => registry
             .with(fmt::layer().compact().with_writer(writer))
+            .with(sampler::Sampled)
             .try_init(),
     };
     // Fails only where a logger is set already, which then does the work.

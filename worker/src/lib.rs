@@ -12,6 +12,7 @@ use ticket_shared::{
     lifecycle::{Lifecycle, TaskDied},
     redis,
     stream::Keys,
+    telemetry,
 };
 use tokio::net::TcpListener;
 
@@ -118,6 +119,7 @@ async fn work(config: &Config, life: Lifecycle) -> Result<(), Error> {
 pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
     let stopping = life.stopping().clone();
     let (metrics, health) = (Metrics::default(), Health::default());
+    telemetry::report_suppressed(life);
     let listener = listen(config).await?;
     let ops = listener
         .local_addr()

@@ -12,6 +12,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use ticket_shared::telemetry;
 
 /// By what an entry says.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -81,6 +82,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("ticket_worker");
         metrics.register_work(&mut registry);
         metrics.register_state(&mut registry);
+        telemetry::register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
