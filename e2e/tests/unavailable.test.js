@@ -4,8 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertDense, assertProblem, assertRefused } from "../harness/checks.js";
+import { Client } from "../harness/client.js";
 import { Line } from "../harness/line.js";
-import { stack } from "../harness/stack.js";
+import { freePort, Process } from "../harness/process.js";
+import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 
 /** @type {{redis: Line, mongo: Line}} the first gateway's lines */
@@ -93,4 +95,80 @@ test("without Redis: changes are refused at once, and a reader misses nothing af
   }
   await until("ready again", async () => (await it.rest(0).get("/readyz")).status === 200, 30_000);
   assert.equal((await it.rest(0).get("/health")).status, 200);
+});
+
+test("a join that finds no Redis is answered once it is back, and what its socket sent next comes after it", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const [asking, old, witness] = [await it.connect(0), await it.connect(0), await it.connect(0)];
+  // As a client of the former server: without a callback, and so it would never join again.
+  old.person = someone();
+  asking.person = someone("agent");
+  lines.redis.cut();
+  /** @type {Promise<any>[]} */
+  let answers;
+  try {
+    const refused = await witness.ask("send_message", { ...asking.message(ticketId, "lost"), senderId: "w" });
+    assertRefused(refused, "unavailable");
+    old.socket.emit("join_ticket", { ticketId, ...old.person });
+    answers = [asking.ask("join_ticket", { ticketId, ...asking.person }), asking.ask("send_message", asking.message(ticketId, "next"))];
+  } finally {
+    lines.redis.mend();
+  }
+  const [joined, sent] = await Promise.all(answers);
+  assert.equal(joined.ok, true, JSON.stringify(joined));
+  assert.equal(sent.ok, true, JSON.stringify(sent));
+  assert.deepEqual(joined.messages, [], "the message was sent after the join");
+  await old.saw("message_received", (event) => event.message.content === "next", 30_000);
+});
+
+test("a join is refused if Redis stays away", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const client = await it.connect(0);
+  client.person = someone();
+  lines.redis.cut();
+  try {
+    const [join, next] = await Promise.all([
+      client.ask("join_ticket", { ticketId, ...client.person }),
+      client.ask("send_message", client.message(ticketId, "lost")),
+    ]);
+    assertRefused(join, "unavailable");
+    assertRefused(next, "unavailable");
+  } finally {
+    lines.redis.mend();
+  }
+  await until("ready again", async () => (await it.rest(0).get("/readyz")).status === 200, 30_000);
+});
+
+test("a gateway that has not heard Redis yet takes no connections; the first join of those who tried succeeds", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const { line, url: REDIS_URL } = await Line.to(it.gateways[1].env.REDIS_URL);
+  line.cut();
+  const [PORT, OPS_PORT] = [String(await freePort()), String(await freePort())];
+  const late = new Process("late", "ticket-gateway", { ...it.gateways[1].env, PORT, OPS_PORT, REDIS_URL }, "unavailable-late");
+  await late.start({ ready: false });
+  /** @type {Client[]} */
+  const clients = [];
+  try {
+    const url = `http://127.0.0.1:${PORT}`;
+    await until("it answers", () => fetch(`${url}/livez`).then((answer) => answer.ok, () => false), 60_000);
+    const refused = await fetch(`${url}/socket.io/?EIO=4&transport=polling`);
+    assert.equal(refused.status, 503);
+    assert.equal((await refused.json()).code, "unavailable");
+    assert.ok(Number(refused.headers.get("retry-after")) > 0);
+    for (const transport of ["polling", "websocket"]) {
+      const quick = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200, transports: [transport] };
+      const client = new Client(url, quick);
+      clients.push(client);
+      await new Promise((done) => client.socket.once("connect_error", done));
+    }
+    line.mend();
+    for (const client of clients) {
+      await until("connected", () => client.socket.connected, 60_000);
+      client.person = someone();
+      assert.equal((await client.ask("join_ticket", { ticketId, ...client.person })).ok, true);
+    }
+  } finally {
+    clients.forEach((client) => client.close());
+    await late.stop();
+  }
 });

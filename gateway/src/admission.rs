@@ -133,6 +133,13 @@ impl Admission {
         self.overloaded("descriptors")
     }
 
+    /// The answer to a connection that comes before Redis was heard.
+    pub(crate) fn not_ready_yet(&self) -> Response {
+        let detail = "this server has just started; try again soon";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.refuse("redis", status, "unavailable", detail)
+    }
+
     fn overloaded(&self, reason: &'static str) -> Response {
         let detail = "too many connections; try again soon";
         let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -58,6 +58,9 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         if app.draining() {
             return Error::Overloaded("this server is about to stop").into_response();
         }
+        if !app.follower.heard_once() {
+            return app.admission.not_ready_yet();
+        }
         if let Some(client) = client {
             match app.admission.enter(client) {
                 // Kept with the request by the connection, and so given back at its end.

@@ -1,23 +1,63 @@
 //! `join_ticket`: enter a ticket, and get its newest messages, or what was missed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use fred::interfaces::ClientLike;
 use serde_json::Value;
 use ticket_shared::{
     domain::Person,
     event::{ErrorCode, JoinTicket, Joined},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Reply, inbound::Call};
 use crate::{
     access::{Action, Fields},
     error::Error,
-    ticket::follow::{JoinRequest, Seat},
+    ticket::follow::{JoinRequest, Outcome, Seat},
 };
 
-/// Lets the socket in; the ticket's own task answers.
+/// Time within which a join that fails for want of Redis is tried again before that is answered: a client that joins
+/// without a callback never joins again by itself.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+/// Time between two tries.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+
+/// Lets the socket in; the ticket's own task answers. What the socket sends meanwhile waits behind it.
 pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<ErrorCode> {
+    let join = match read(call, payload) {
+        Ok(join) => join,
+        Err(error) => return reply.send::<Joined>(Err(error)),
+    };
+    let deadline = Instant::now() + RETRY_FOR;
+    loop {
+        match enter(call, join.clone(), reply.clone()).await {
+            Ok(outcome) => return outcome,
+            Err(Error::Unavailable { part: "redis", .. })
+                if redis_is_back(call, deadline).await => {}
+            Err(error) => return reply.send::<Joined>(Err(error)),
+        }
+    }
+}
+
+/// Waits until it is worth trying again; false if the time is over, or the client or its right to try is gone.
+async fn redis_is_back(call: &Call, deadline: Instant) -> bool {
+    loop {
+        tokio::time::sleep(RETRY_EVERY).await;
+        let stays = call.socket.connected() && call.app.identify.check(&call.caller).is_ok();
+        if !stays || call.app.draining() || Instant::now() >= deadline {
+            return false;
+        }
+        // Tickets are not asked for what can't come.
+        if call.app.tickets.redis().is_connected() {
+            return true;
+        }
+    }
+}
+
+/// Puts the socket into the ticket; a failure is not answered yet.
+async fn enter(call: &Call, join: JoinTicket, reply: Reply) -> Outcome {
+    permit(call, &join).await?;
     let JoinTicket {
         ticket_id,
         user_id,
@@ -25,10 +65,7 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         user_name,
         since,
         epoch,
-    } = match allowed(call, payload).await {
-        Ok(join) => join,
-        Err(error) => return reply.send::<Joined>(Err(error)),
-    };
+    } = join;
     let person = Person {
         user_id,
         user_type,
@@ -41,7 +78,6 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         .insert(ticket_id, Arc::clone(&seat));
     let (done, finished) = oneshot::channel();
     let since = since.map(|since| (since, epoch));
-    let spare = reply.clone();
     call.app.follower.join(
         ticket_id,
         JoinRequest {
@@ -53,9 +89,9 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         },
     );
     let Ok(outcome) = finished.await else {
-        return spare.send::<Joined>(Err(Error::Internal("the ticket's task ended".into())));
+        return Err(Error::Internal("the ticket's task ended".into()));
     };
-    if outcome.is_some() {
+    if !matches!(outcome, Ok(None)) {
         let mut joined = call.connection.joined();
         match before {
             // Where it came as somebody else it may be in the ticket as before.
@@ -66,11 +102,15 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
     outcome
 }
 
-/// The payload, where its caller may be in the ticket. Whose a ticket is never changes, so this holds for as
-/// long as the token does.
-async fn allowed(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
+/// The payload, with its caller in it.
+fn read(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
     call.caller.sign(&mut payload, &Fields::JOIN)?;
-    let join = JoinTicket::try_from(payload)?;
+    Ok(JoinTicket::try_from(payload)?)
+}
+
+/// Checks that the caller may be in the ticket. Whose a ticket is never changes, so this holds for as long as the token
+/// does.
+async fn permit(call: &Call, join: &JoinTicket) -> Result<(), Error> {
     let grant = call.caller.grant(Action::Read)?;
     {
         let joined = call.connection.joined();
@@ -78,9 +118,5 @@ async fn allowed(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
             call.app.admission.another_room(joined.len())?;
         }
     }
-    call.app
-        .tickets
-        .permit(join.ticket_id, &grant.reach)
-        .await?;
-    Ok(join)
+    call.app.tickets.permit(join.ticket_id, &grant.reach).await
 }

@@ -15,11 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use fred::{clients::SubscriberClient, interfaces::EventInterface, types::Value};
-use ticket_shared::{
-    event::{Joined, Nothing},
-    id::Id,
-    lifecycle::Lifecycle,
-};
+use ticket_shared::{event::Nothing, id::Id, lifecycle::Lifecycle};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 mod canary;
@@ -130,7 +126,7 @@ impl Follower {
     }
 
     /// Lets a socket into a ticket, and answers it: by the ticket's task, so that the answer comes before any
-    /// event that is not part of it.
+    /// event that is not part of it. A failure is left to the caller to answer.
     pub fn join(&self, ticket: Id, request: JoinRequest) {
         let mut rooms = self.rooms();
         // A task that died must not lock its ticket.
@@ -140,7 +136,7 @@ impl Follower {
             handle.queue.try_send(Command::Join(Box::new(request)))
         {
             let error = Error::Overloaded("too many are joining this ticket");
-            let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
+            let _ = request.done.send(Err(error));
         }
     }
 
@@ -188,6 +184,11 @@ impl Follower {
     /// Whether this gateway hears what is said in every partition, with every subscription made.
     pub fn hears(&self) -> bool {
         self.0.renewed.load(Ordering::Acquire) && self.0.canary.hears()
+    }
+
+    /// Whether this gateway ever heard itself in every partition: before, no join could succeed.
+    pub fn heard_once(&self) -> bool {
+        self.0.canary.heard_once()
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<Id, Handle>> {

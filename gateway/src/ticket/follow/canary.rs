@@ -56,6 +56,11 @@ impl Canary {
             .all(|heard| heard.is_some_and(|at| at.elapsed() < DEAF))
     }
 
+    /// Whether every partition was heard at least once.
+    pub(super) fn heard_once(&self) -> bool {
+        self.heard().iter().all(Option::is_some)
+    }
+
     fn heard(&self) -> MutexGuard<'_, Vec<Option<Instant>>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,8 +111,8 @@ mod tests {
         assert!(!canary.hears());
         canary.came(&canary.channels()[0]);
         canary.came("t:{1}:canary:020202020202020202020202");
-        assert!(!canary.hears());
+        assert!(!canary.hears() && !canary.heard_once());
         canary.came(&canary.channels()[1]);
-        assert!(canary.hears());
+        assert!(canary.hears() && canary.heard_once());
     }
 }

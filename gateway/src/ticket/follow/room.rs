@@ -15,7 +15,7 @@ use std::{
 
 use socketioxide::{extract::SocketRef, socket::Sid};
 use ticket_shared::{
-    event::{ErrorCode, Joined, Nothing},
+    event::{ErrorCode, Nothing},
     id::Id,
 };
 use tokio::{
@@ -52,7 +52,7 @@ pub struct JoinRequest {
     pub since: Option<(u64, Option<String>)>,
     /// Answers the client. Done by the ticket's task, so that no event comes before the answer.
     pub reply: Reply,
-    /// Tells the socket's own task how it went, once it is answered.
+    /// Gives the socket's own task the outcome, once a success is answered.
     pub done: oneshot::Sender<Outcome>,
 }
 
@@ -66,8 +66,8 @@ pub struct LeaveRequest {
     pub reply: Option<Reply>,
 }
 
-/// How a join went: the code of the error where it failed.
-pub type Outcome = Option<ErrorCode>;
+/// The outcome of a join: whether the socket had gone, or the error that nothing was answered for yet.
+pub type Outcome = Result<Option<ErrorCode>, Error>;
 
 /// The task's state.
 pub(super) struct Room {
@@ -194,7 +194,7 @@ impl Room {
                     part: "redis",
                     reason: reason.clone(),
                 };
-                let _ = request.done.send(request.reply.send::<Joined>(Err(error)));
+                let _ = request.done.send(Err(error));
             }
         }
     }

@@ -42,10 +42,10 @@ impl Room {
         self.flush().await;
         let joined = self.enter(&socket, seat, since).await;
         let outcome = match joined {
-            Ok(Some(joined)) => reply.send(Ok(joined)),
+            Ok(Some(joined)) => Ok(reply.send(Ok(joined))),
             // It went while it was let in: there is nobody to answer.
-            Ok(None) => Some(ErrorCode::Unavailable),
-            Err(error) => reply.send::<Joined>(Err(error)),
+            Ok(None) => Ok(Some(ErrorCode::Unavailable)),
+            Err(error) => Err(error),
         };
         self.end_at = self.members.is_empty().then(|| Instant::now() + LINGER);
         // The socket's task may have ended with its socket.
