@@ -105,7 +105,8 @@ def environment(task: Task, venv: Path, requirements: Path, what: str, how: str 
     hint = f"Python's venv module is needed (Debian: apt-get install python3-venv). {how}".strip()
     task.command([sys.executable, "-m", "venv", venv], hint=hint)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
-    task.command([*pip, "--requirement", requirements], hint=how)
+    # Every file of every package is known: what an index would put in its place is refused.
+    task.command([*pip, "--require-hashes", "--requirement", requirements], hint=how)
     mark.write_text(wanted, encoding="utf-8")
     return python
 
