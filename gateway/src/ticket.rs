@@ -8,7 +8,6 @@ pub mod epoch;
 pub mod follow;
 pub mod list;
 pub mod page;
-mod reconcile;
 pub mod view;
 mod warm;
 
@@ -33,7 +32,7 @@ struct Inner {
     read: Script,
     enter: Script,
     warm: Script,
-    reconcile: Script,
+    salvage: Script,
     loading: warm::Loading,
     /// How long a ticket at rest stays in Redis.
     hot_for: Duration,
@@ -68,7 +67,7 @@ impl Tickets {
             read: Script::new(include_str!("ticket/read.lua")),
             enter: Script::new(enter::ENTER),
             warm: Script::new(include_str!("ticket/warm.lua")),
-            reconcile: Script::new(include_str!("ticket/reconcile.lua")),
+            salvage: Script::new(include_str!("ticket/warm/salvage.lua")),
             loading: warm::Loading::default(),
             hot_for: Duration::from_hours(24),
         }))

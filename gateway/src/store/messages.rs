@@ -141,17 +141,26 @@ impl Store {
         let mut filter = filter.clone();
         filter.insert("seq", doc! { "$gt": span.after, "$lt": span.before });
         let options = FindOptions::builder()
-            .sort(doc! { "seq": direction })
-            .limit(limit)
+            .sort(doc! { "seq": direction, "_id": direction })
+            .limit(limit.saturating_add(1))
             .build();
         let documents = self.find(MESSAGES, filter, options).await?;
-        let messages = documents
+        let mut messages: Vec<Message> = documents
             .iter()
-            .filter_map(|found| documents::message(ticket, found));
-        Ok(match edge {
-            Edge::Oldest => messages.collect(),
-            Edge::Newest => messages.rev().collect(),
-        })
+            .filter_map(|found| documents::message(ticket, found))
+            .collect();
+        // Pages are cut by numbers. Two of one number, as there are where Redis lost its data, must not be parted.
+        if let Ok(limit) = usize::try_from(limit)
+            && let [.., last, next] = &messages[..]
+            && messages.len() > limit
+            && last.seq != next.seq
+        {
+            messages.pop();
+        }
+        if edge == Edge::Newest {
+            messages.reverse();
+        }
+        Ok(messages)
     }
 
     /// Id and `seq` of every numbered message of the ticket that its client gave an id.

@@ -13,10 +13,14 @@ use ticket_shared::{
 pub use super::commit::RUN;
 
 mod call;
+mod repeat;
 
 use call::{Answer, Call};
 
-use super::{Tickets, view::Part};
+use super::{
+    Tickets,
+    view::{Part, gone},
+};
 use crate::{
     access::{Grant, Reach},
     error::Error,
@@ -91,8 +95,11 @@ impl Tickets {
             sent.push(match answer {
                 Ok(Answer::Done { seq, at, .. }) => Ok((message.at(ticket, seq, at), false)),
                 Ok(Answer::Repeat { seq, frame }) => {
-                    let first = self.first(message.id, seq, frame).await;
-                    first.map(|first| (first, true))
+                    match self.first(ticket, message.id, seq, frame).await {
+                        Ok(Some(first)) => Ok((first, true)),
+                        Ok(None) => Box::pin(self.send_anew(ticket, message, grant)).await,
+                        Err(error) => Err(error),
+                    }
                 }
                 Ok(_) => Err(Error::Internal("append: a message was refused".into())),
                 Err(error) => Err(error),
@@ -113,23 +120,6 @@ impl Tickets {
     ) -> Result<(Message, bool), Error> {
         let sent = self.send_all(ticket, vec![message], grant).await.pop();
         sent.unwrap_or_else(|| Err(Error::Internal("append: no answer".into())))
-    }
-
-    /// The message as it was first sent: from the live log, or from MongoDB.
-    async fn first(&self, id: Id, seq: u64, frame: Option<bytes::Bytes>) -> Result<Message, Error> {
-        if let Some(message) = frame
-            .map(|frame| Entry::decode(&frame))
-            .transpose()?
-            .and_then(|entry| entry.message())
-        {
-            return Ok(message);
-        }
-        match self.0.store.message(id).await? {
-            Some(message) => Ok(message),
-            None => Err(Error::Internal(format!(
-                "message {id} of seq {seq} is neither in the log nor stored"
-            ))),
-        }
     }
 
     /// Changes a ticket. The entry carries it as it is then.
@@ -214,24 +204,17 @@ impl Tickets {
     }
 
     /// The ticket that an earlier request of the same key opened, if it has left Redis since. Where MongoDB
-    /// can't be asked, a new ticket matters more than a repeat that comes a day late.
+    /// can't be asked nobody can say, and opening it anew would restart an old ticket's log at 1.
     async fn opened_before(&self, id: Id, base: &Base) -> Result<Option<Ticket>, Error> {
         if let Some(view) = self.peek(id, Part::NONE).await? {
             let ticket = view.ticket(id, UserType::Agent);
             return same(ticket, &view.base, base).map(Some);
         }
-        match self.0.store.ticket(id).await {
-            Ok(Some(stored)) => {
-                let ticket =
-                    ticket_shared::stream::ticket(id, &stored.base, &stored.head, &stored.numbers);
-                same(ticket, &stored.base, base).map(Some)
-            }
-            Ok(None) => Ok(None),
-            Err(error) => {
-                tracing::warn!(error = %error, "idempotency key not looked up, mongodb unreachable");
-                Ok(None)
-            }
-        }
+        let Some(stored) = self.0.store.ticket(id).await? else {
+            return Ok(None);
+        };
+        let ticket = ticket_shared::stream::ticket(id, &stored.base, &stored.head, &stored.numbers);
+        same(ticket, &stored.base, base).map(Some)
     }
 
     async fn append_one(&self, id: Id, grant: &Grant, call: Call) -> Result<Answer, Error> {
@@ -263,25 +246,18 @@ impl Tickets {
             // nothing happens between them. So they stay in order when they are tried again.
             let hurdle = loop {
                 match told.next() {
-                    Some(Ok(
-                        hurdle @ (Answer::Cold | Answer::Hidden | Answer::Distrusted { .. }),
-                    )) => break hurdle,
+                    Some(Ok(hurdle @ (Answer::Cold | Answer::Hidden))) => break hurdle,
                     Some(answer) => answers.push(answer),
                     None => return Ok(answers),
                 }
             };
-            match hurdle {
-                Answer::Distrusted { seq, epoch } => self.reconcile(id, seq, &epoch).await?,
-                Answer::Hidden => return Err(self.hide(id).await),
-                _ => {
-                    self.permit(id, &grant.reach).await?;
-                    self.warm(id).await?;
-                }
+            if matches!(hurdle, Answer::Hidden) {
+                return Err(self.hide(id).await);
             }
+            self.permit(id, &grant.reach).await?;
+            Box::pin(self.warm(id)).await?;
         }
-        Err(Error::Internal(
-            "append: the ticket does not stay in Redis".into(),
-        ))
+        Err(gone())
     }
 
     async fn append_once(

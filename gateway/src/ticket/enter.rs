@@ -5,7 +5,7 @@ use ticket_shared::{domain::Person, id::Id};
 
 use super::{
     Tickets,
-    view::{Part, View},
+    view::{Found, Part, View, WARMINGS, gone},
 };
 use crate::{
     error::Error,
@@ -39,25 +39,29 @@ impl Tickets {
         let (more_names, more_args) = Presence::join_call(&self.0.keys, id, lease)?;
         names.extend(more_names);
         args.extend(more_args);
-        for _ in 0..3 {
+        for _ in 0..WARMINGS {
             let call = self
                 .0
                 .enter
                 .call(&self.0.redis, names.clone(), args.clone());
-            let mut answer = Items::of(call.await?);
-            let Some(view) = View::parse(answer.value())? else {
-                self.warm(id).await?;
+            let answer = call.await?;
+            if !answer.is_array() {
+                Box::pin(self.warm(id)).await?;
                 continue;
+            }
+            let mut answer = Items::of(answer);
+            let Found::Whole(view) = Found::parse(answer.value())? else {
+                return Err(gone());
             };
             let people = Presence::people(answer.value())?;
             let Some(reason) = answer.text() else {
-                return Ok((view, people));
+                return Ok((*view, people));
             };
             return match RedisError::new(ErrorKind::Unknown, reason).into() {
-                Error::Overloaded(_) => Ok((view, vec![lease.person.clone()])),
+                Error::Overloaded(_) => Ok((*view, vec![lease.person.clone()])),
                 error => Err(error),
             };
         }
-        Err(Error::Internal("a warmed ticket is not in Redis".into()))
+        Err(gone())
     }
 }

@@ -1,15 +1,21 @@
 -- Reads a ticket's state and a part of its live log as one moment.
 --
--- KEYS  1 state  2 log  3 epoch
+-- KEYS  1 state  2 log  3 epoch  4 dirty
 -- ARGV  1 '+' oldest first, '-' newest first   2 lowest seq   3 highest seq, or '+'
 --       4 how many entries at most   5 which: 'all', 'messages', 'public' (messages that a user may see)
--- Answers nil where the ticket is not in Redis, else
+--       6 ticket id
+-- Answers nil where the ticket is not in Redis, 0 where a part of it is missing, else
 --   {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt, epoch, {frame...}}
--- where the log holds every entry above `floor`.
+-- where the log holds every entry above `floor`: one for each number.
 
 local s = redis.call('HMGET', KEYS[1],
   'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base', 'pubAt')
-if not s[1] then return false end
+if not s[1] then
+  -- Only its state is gone.
+  if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('ZSCORE', KEYS[4], ARGV[6]) then return 0 end
+  return false
+end
+if ARGV[4] ~= '0' and redis.pcall('XLEN', KEYS[2]) ~= s[1] - (s[4] or 0) then return 0 end
 s[12] = redis.call('HGET', KEYS[3], 'epoch')
 
 local forward = ARGV[1] == '+'

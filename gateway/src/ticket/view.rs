@@ -101,11 +101,23 @@ impl View {
         self.adopted > self.persisted
     }
 
-    pub(super) fn parse(answer: Value) -> Result<Option<Self>, Error> {
+    /// What the script read; nothing where the ticket is not in Redis.
+    fn parse(answer: Value) -> Result<Option<Self>, Error> {
         if answer.is_null() {
             return Ok(None);
         }
         let mut items = Items::of(answer);
+        let mut view = Self::state(&mut items)?;
+        view.epoch = items.text().unwrap_or_default();
+        let mut frames = Items::of(items.value());
+        while let Some(frame) = frames.bytes() {
+            view.entries.push(Entry::decode(&frame)?);
+        }
+        Ok(Some(view))
+    }
+
+    /// The state alone, in the order of the scripts.
+    pub(super) fn state(items: &mut Items) -> Result<Self, Error> {
         let (seq, public_seq, persisted, floor) = (
             items.number(),
             items.number(),
@@ -120,13 +132,7 @@ impl View {
         let updated_at = i64::try_from(items.number()).unwrap_or(0);
         let head = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
         let base = serde_json::from_slice(&items.bytes().unwrap_or_default())?;
-        let public_at = since_1970(&mut items).unwrap_or(updated_at);
-        let epoch = items.text().unwrap_or_default();
-        let mut frames = Items::of(items.value());
-        let mut entries = Vec::new();
-        while let Some(frame) = frames.bytes() {
-            entries.push(Entry::decode(&frame)?);
-        }
+        let public_at = since_1970(items).unwrap_or(updated_at);
         let numbers = Numbers {
             seq,
             message_count,
@@ -135,18 +141,41 @@ impl View {
             public_seq,
             public_at,
         };
-        Ok(Some(Self {
+        Ok(Self {
             base,
             head,
             numbers,
             persisted,
             floor,
             adopted,
-            epoch,
-            entries,
-        }))
+            epoch: String::new(),
+            entries: Vec::new(),
+        })
     }
 }
+
+/// What a script that reads a ticket found.
+pub(super) enum Found {
+    /// Nothing: it is not in Redis.
+    Cold,
+    /// A part of it.
+    Torn,
+    /// All that was asked for.
+    Whole(Box<View>),
+}
+
+impl Found {
+    pub(super) fn parse(answer: Value) -> Result<Self, Error> {
+        if matches!(answer, Value::Integer(_)) {
+            return Ok(Self::Torn);
+        }
+        let view = View::parse(answer)?.map(Box::new);
+        Ok(view.map_or(Self::Cold, Self::Whole))
+    }
+}
+
+/// How often a ticket is warmed for one read. It goes in between only if something deletes it on purpose.
+pub(super) const WARMINGS: usize = 3;
 
 /// The next item as a time, which states from before there was one do not have.
 fn since_1970(items: &mut Items) -> Option<i64> {
@@ -210,19 +239,36 @@ impl Tickets {
         }
     }
 
-    /// Reads a ticket, if Redis has it.
+    /// Reads a ticket, if Redis has it. Where it has a part of it only, the rest is brought back first.
     ///
     /// # Errors
-    /// Redis can't be reached.
+    /// Redis can't be reached, or what is missing can't be had.
     pub async fn peek(&self, id: Id, part: Part) -> Result<Option<View>, Error> {
+        for _ in 0..WARMINGS {
+            match self.look(id, part).await? {
+                Found::Whole(view) => return Ok(Some(*view)),
+                Found::Cold => return Ok(None),
+                Found::Torn => Box::pin(self.warm(id)).await?,
+            }
+        }
+        Err(gone())
+    }
+
+    async fn look(&self, id: Id, part: Part) -> Result<Found, Error> {
         let (names, args) = self.read_call(id, part);
-        View::parse(self.0.read.call(&self.0.redis, names, args).await?)
+        Found::parse(self.0.read.call(&self.0.redis, names, args).await?)
     }
 
     /// The keys and arguments of the script that reads.
     pub(super) fn read_call(&self, id: Id, part: Part) -> (Vec<String>, Vec<Value>) {
         let keys = &self.0.keys;
-        let names = vec![keys.state(id), keys.log(id), keys.epoch(keys.partition(id))];
+        let partition = keys.partition(id);
+        let names = vec![
+            keys.state(id),
+            keys.log(id),
+            keys.epoch(partition),
+            keys.dirty(partition),
+        ];
         let which = match part.which {
             Which::All => "all",
             Which::Messages => "messages",
@@ -236,6 +282,7 @@ impl Tickets {
                 .into(),
             part.limit.to_string().into(),
             which.into(),
+            id.to_string().into(),
         ];
         (names, args)
     }
@@ -245,13 +292,20 @@ impl Tickets {
     /// # Errors
     /// [`Error::TicketNotFound`]; or Redis, or MongoDB where it is needed, can't be reached.
     pub async fn read(&self, id: Id, part: Part) -> Result<View, Error> {
-        // A state may go between warming and reading only if something deletes it on purpose.
-        for _ in 0..3 {
-            if let Some(view) = self.peek(id, part).await? {
-                return Ok(view);
+        for _ in 0..WARMINGS {
+            if let Found::Whole(view) = self.look(id, part).await? {
+                return Ok(*view);
             }
-            self.warm(id).await?;
+            Box::pin(self.warm(id)).await?;
         }
-        Err(Error::Internal("a warmed ticket is not in Redis".into()))
+        Err(gone())
+    }
+}
+
+/// What is said where a ticket goes whenever it was warmed.
+pub(super) fn gone() -> Error {
+    Error::Unavailable {
+        part: "redis",
+        reason: "a warmed ticket does not stay".into(),
     }
 }

@@ -1,8 +1,9 @@
-//! Bringing a ticket back into Redis from MongoDB, numbering those of the former server on the way.
+//! Bringing a ticket back into Redis, numbering those of the former server on the way.
 //!
-//! A ticket leaves Redis only once all of it is in MongoDB, so what MongoDB says is all there is. With it come
-//! the ids of all its messages that a client named, so that a repeat is found however late it comes, without
-//! asking MongoDB at every send.
+//! A ticket leaves Redis only once all of it is in MongoDB, so then what MongoDB says is all there is. But any of its keys
+//! may go by itself, be evicted or deleted by hand; then the ticket is put together from everything that still has a part
+//! of it: MongoDB, its state, its log, and the stream that the workers read. With it come the ids of all its messages that
+//! a client named, so that a repeat is found however late it comes, without asking MongoDB at every send.
 
 use std::{
     collections::HashMap,
@@ -11,10 +12,17 @@ use std::{
 
 use fred::types::Value;
 use ticket_shared::{
-    domain::Message,
     id::Id,
-    stream::{Change, Entry, Last, NewMessage, Numbers, VERSION},
+    stream::{Base, Entry, Head, Numbers},
 };
+
+mod adopt;
+mod merge;
+mod salvage;
+
+use merge::{Line, Whole};
+use salvage::Salvage;
+pub(super) use salvage::later;
 
 use super::{Tickets, view::Which};
 use crate::{
@@ -22,10 +30,10 @@ use crate::{
     store::{Edge, Stored},
 };
 
-/// How many messages the live log begins with.
-const LOG: usize = 300;
-/// Messages of the former server that one entry numbers.
-const ADOPT: usize = 1_000;
+/// More messages than Redis could have lost, or be owing to MongoDB, of one ticket.
+const MOST: usize = 100_000;
+/// How often a ticket is put together where it changes meanwhile.
+const TRIES: usize = 3;
 
 /// Tickets that are being loaded: many who ask for the same one wait for one load.
 #[derive(Default)]
@@ -42,92 +50,185 @@ impl Loading {
 /// What a ticket is put back with.
 struct Warmth {
     state: Vec<(&'static str, String)>,
-    log: Vec<Entry>,
-    sent: Vec<(Id, u64)>,
+    seq: u64,
+    log: Vec<Line>,
+    sent: HashMap<Id, u64>,
     owed: Vec<Entry>,
+    ahead: Vec<(u64, u64)>,
+    /// Whether all of it is in MongoDB.
+    clean: bool,
+}
+
+impl From<Whole> for Warmth {
+    fn from(whole: Whole) -> Self {
+        let (numbers, persisted) = (&whole.numbers, whole.persisted);
+        Self {
+            state: state(&whole.base, &whole.head, numbers, persisted, whole.floor, 0),
+            seq: numbers.seq,
+            clean: persisted >= numbers.seq,
+            log: whole.log,
+            sent: whole.sent,
+            owed: Vec::new(),
+            ahead: whole.ahead,
+        }
+    }
 }
 
 impl Tickets {
-    /// Puts a ticket into Redis, unless it is there.
+    /// Puts a ticket into Redis, unless it is there and whole.
     ///
     /// # Errors
-    /// [`Error::TicketNotFound`]; or Redis or MongoDB can't be reached.
+    /// [`Error::TicketNotFound`]; or Redis or MongoDB can't be reached, or entries of it are on their way to MongoDB and
+    /// nowhere else.
     pub(super) async fn warm(&self, id: Id) -> Result<(), Error> {
         let turn = self.0.loading.of(id);
         let _turn = turn.lock().await;
-        if self.peek(id, super::view::Part::NONE).await?.is_some() {
-            return Ok(());
+        for _ in 0..TRIES {
+            // Redis first: what the workers bring to MongoDB meanwhile is then seen twice, not missed.
+            let Some(salvage) = self.salvage(id).await? else {
+                return Ok(());
+            };
+            if self.put_together(id, salvage).await? {
+                return Ok(());
+            }
         }
-        let stored = self
-            .0
-            .store
-            .ticket(id)
-            .await?
-            .ok_or(Error::TicketNotFound)?;
-        let warmth = if stored.numbered {
-            let messages = self
-                .0
-                .store
-                .messages(id, (None, None), LOG, Edge::Newest, Which::Messages)
-                .await?;
-            let sent = self.0.store.client_ids(id).await?;
-            numbered(id, stored, messages, sent)
-        } else {
-            adopted(id, stored, self.0.store.unnumbered(id, None).await?)
-        };
-        self.put(id, warmth).await
+        Err(Error::Unavailable {
+            part: "redis",
+            reason: "the ticket changes while it is put together".into(),
+        })
     }
 
-    async fn put(&self, id: Id, warmth: Warmth) -> Result<(), Error> {
-        let keys = &self.0.keys;
-        let mut names = self.0.log_keys(id).to_vec();
-        names.push(keys.rest(keys.partition(id)));
-        let mut args: Vec<Value> = vec![
-            id.to_string().into(),
-            fresh_epoch()?.into(),
-            self.0.hot_for.as_millis().to_string().into(),
-        ];
-        sections(&mut args, warmth.state, &warmth.log, warmth.sent)?;
-        args.push(warmth.owed.len().to_string().into());
-        for entry in &warmth.owed {
-            args.push(serde_json::to_string(entry)?.into());
+    /// Puts a ticket into Redis in the place of what `salvage` holds. Answers whether it did, or that has changed.
+    async fn put_together(&self, id: Id, mut salvage: Salvage) -> Result<bool, Error> {
+        let stored = self.0.store.ticket(id).await?;
+        if stored.is_none() && salvage.is_empty() {
+            return Err(Error::TicketNotFound);
         }
+        let read = [
+            salvage
+                .state
+                .as_ref()
+                .map_or_else(String::new, |state| state.numbers.seq.to_string()),
+            salvage.length.to_string(),
+            salvage.last_id.clone(),
+        ];
+        if salvage.is_blind() {
+            self.scan(id, &mut salvage).await?;
+            if salvage.is_blind() && stored.is_none() {
+                return Err(later());
+            }
+        }
+        let (seq, entries) = (salvage.newest(None), salvage.entries.len());
+        let torn = !salvage.is_empty();
+        let warmth = self.gather(id, salvage, stored).await?;
+        if torn {
+            tracing::warn!(
+                ticket.id = %id,
+                redis.seq = seq,
+                redis.entries = entries,
+                ticket.seq = warmth.seq,
+                "what redis had of a ticket did not fit together, put together anew"
+            );
+        }
+        self.put(id, read, warmth).await
+    }
+
+    async fn gather(
+        &self,
+        id: Id,
+        mut salvage: Salvage,
+        stored: Option<Stored>,
+    ) -> Result<Warmth, Error> {
+        let store = &self.0.store;
+        let numbering = salvage.numbering();
+        match stored {
+            Some(stored) if numbering.is_some() || !stored.numbered => {
+                let first = salvage.entries.values().find(|kept| !kept.stored());
+                let upto = numbering.or_else(|| first.map(|kept| kept.entry.seq - 1));
+                let messages = store.unnumbered(id, upto).await?;
+                adopt::adopted(id, salvage, stored, messages, upto).ok_or_else(later)
+            }
+            stored => {
+                let above = (Some(merge::lowest(&salvage, stored.as_ref())), None);
+                let messages = store
+                    .messages(id, above, MOST, Edge::Oldest, Which::Messages)
+                    .await?;
+                let sent = store.client_ids(id).await?;
+                if merge::misses(&salvage, stored.as_ref(), &messages) {
+                    self.scan(id, &mut salvage).await?;
+                }
+                let whole = merge::merge(id, salvage, stored, messages, sent);
+                whole.map(Warmth::from).ok_or_else(later)
+            }
+        }
+    }
+
+    async fn put(&self, id: Id, read: [String; 3], warmth: Warmth) -> Result<bool, Error> {
+        let mut names = self.0.log_keys(id).to_vec();
+        names.extend([
+            self.0.keys.ahead(id),
+            self.0.keys.rest(self.0.keys.partition(id)),
+        ]);
+        let idle = if warmth.clean {
+            self.0.hot_for.as_millis().to_string()
+        } else {
+            String::new()
+        };
+        let mut args: Vec<Value> = vec![id.to_string().into(), fresh_epoch()?.into(), idle.into()];
+        args.extend(read.map(Value::from));
+        let unkeyed = i128::from(warmth.seq) - warmth.sent.len() as i128;
+        let mut fields = warmth.state;
+        fields.push(("unkeyed", unkeyed.to_string()));
+        section(
+            &mut args,
+            fields.into_iter().map(|(f, v)| [f.into(), v.into()]),
+        );
+        let log: Result<Vec<[Value; 2]>, Error> = warmth.log.iter().map(line).collect();
+        section(&mut args, log?.into_iter());
+        let sent = warmth.sent.into_iter();
+        section(
+            &mut args,
+            sent.map(|(message, seq)| {
+                let field = Value::Bytes(message.bytes().to_vec().into());
+                [field, seq.to_string().into()]
+            }),
+        );
+        let owed: Result<Vec<_>, _> = warmth.owed.iter().map(serde_json::to_string).collect();
+        section(&mut args, owed?.into_iter().map(|entry| [entry.into()]));
+        let ahead = warmth.ahead.into_iter();
+        section(
+            &mut args,
+            ahead.map(|(lo, hi)| [lo.to_string().into(), hi.to_string().into()]),
+        );
         let done = self.0.warm.call(&self.0.redis, names, args).await?;
         tracing::debug!(ticket.id = %id, warmed = done.as_u64(), "ticket brought back into redis");
-        Ok(())
+        Ok(done.as_u64() == Some(1))
     }
 }
 
-/// What both scripts take that put a ticket into Redis: state, log, ids of sent messages, each with its length.
-pub(super) fn sections(
+/// A part of what the script takes, with its length before it.
+fn section<const N: usize>(
     args: &mut Vec<Value>,
-    state: Vec<(&'static str, String)>,
-    log: &[Entry],
-    sent: Vec<(Id, u64)>,
-) -> Result<(), Error> {
-    args.push((state.len() * 2).to_string().into());
-    for (field, value) in state {
-        args.extend([field.into(), value.into()]);
-    }
-    args.push((log.len() * 3).to_string().into());
-    for entry in log {
-        let mark = if entry.internal() { "i" } else { "m" };
-        args.extend([
-            entry.seq.to_string().into(),
-            mark.into(),
-            serde_json::to_string(entry)?.into(),
-        ]);
-    }
-    args.push((sent.len() * 2).to_string().into());
-    for (message, seq) in sent {
-        args.extend([message_field(message), seq.to_string().into()]);
-    }
-    Ok(())
+    items: impl ExactSizeIterator<Item = [Value; N]>,
+) {
+    args.push((items.len() * N).to_string().into());
+    args.extend(items.flatten());
 }
 
-/// The name of a message in the hash of sent ones: its 12 bytes.
-pub(super) fn message_field(id: Id) -> Value {
-    Value::Bytes(id.bytes().to_vec().into())
+/// An entry of the log as the script takes it.
+fn line(line: &Line) -> Result<[Value; 2], Error> {
+    let entry = line.entry();
+    let mark = match entry.message() {
+        Some(message) if message.internal => b'i',
+        Some(_) => b'm',
+        None => b'o',
+    };
+    let mut frame = vec![mark];
+    match line {
+        Line::Kept(kept) => frame.extend_from_slice(&kept.frame),
+        Line::Stored(entry) => serde_json::to_writer(&mut frame, entry)?,
+    }
+    Ok([entry.seq.to_string().into(), Value::Bytes(frame.into())])
 }
 
 /// What a counter's epoch is called where Redis has none: Redis is new, or lost its data.
@@ -135,104 +236,9 @@ pub(super) fn fresh_epoch() -> Result<String, Error> {
     Ok(Id::fresh()?.to_string())
 }
 
-fn numbered(id: Id, stored: Stored, messages: Vec<Message>, sent: Vec<(Id, u64)>) -> Warmth {
-    let Stored {
-        base,
-        head,
-        mut numbers,
-        ..
-    } = stored;
-    // The ticket's document may be older than its newest message where Redis lost what the worker still owed.
-    if let Some(newest) = messages.last() {
-        numbers.seq = numbers.seq.max(newest.seq);
-    }
-    if let Some(newest) = messages.iter().rev().find(|message| !message.internal) {
-        numbers.public_seq = numbers.public_seq.max(newest.seq);
-    }
-    let floor = if messages.len() < LOG {
-        0
-    } else {
-        messages[0].seq - 1
-    };
-    let seq = numbers.seq;
-    let log = entries(id, &head, &numbers, messages);
-    Warmth {
-        state: state(&base, &head, &numbers, seq, floor, 0),
-        log,
-        sent,
-        owed: Vec::new(),
-    }
-}
-
-/// Numbers a ticket of the former server: its creation is 1, its messages follow by age.
-fn adopted(id: Id, stored: Stored, messages: Vec<Message>) -> Warmth {
-    let Stored {
-        base,
-        head,
-        mut numbers,
-        ..
-    } = stored;
-    let seq = messages.last().map_or(1, |message| message.seq);
-    numbers.seq = seq;
-    numbers.public_seq = seq;
-    numbers.message_count = messages.len() as u64;
-    numbers.last = messages.last().map(|message| Last {
-        at: message.created_at.0,
-        ..ticket_shared::stream::preview(&into_new(message.clone()))
-    });
-    let pairs: Vec<(Id, u64)> = messages
-        .iter()
-        .map(|message| (message.id, message.seq))
-        .collect();
-    let mut owed = Vec::new();
-    let mut first = 1;
-    let chunks: Vec<&[(Id, u64)]> = if pairs.is_empty() {
-        vec![&[]]
-    } else {
-        pairs.chunks(ADOPT).collect()
-    };
-    for chunk in chunks {
-        let last = chunk.last().map_or(1, |(_, seq)| *seq);
-        owed.push(Entry {
-            version: VERSION,
-            ticket_id: id,
-            seq: last,
-            prev_seq: first - 1,
-            at: numbers.updated_at,
-            epoch: String::new(),
-            message_count: numbers.message_count,
-            change: Change::Adopted {
-                first,
-                messages: chunk.to_vec(),
-            },
-            head: head.clone(),
-            last: numbers.last.clone(),
-            from_status: None,
-            from_agent: None,
-            prev_public_at: None,
-            base: None,
-        });
-        first = last + 1;
-    }
-    let skip = messages.len().saturating_sub(LOG);
-    let floor = if skip == 0 { 0 } else { messages[skip].seq - 1 };
-    let log = entries(
-        id,
-        &head,
-        &numbers,
-        messages.into_iter().skip(skip).collect(),
-    );
-    Warmth {
-        state: state(&base, &head, &numbers, 0, floor, seq),
-        log,
-        sent: Vec::new(),
-        owed,
-    }
-}
-
-pub(super) fn state(
-    base: &ticket_shared::stream::Base,
-    head: &ticket_shared::stream::Head,
+fn state(
+    base: &Base,
+    head: &Head,
     numbers: &Numbers,
     persisted: u64,
     floor: u64,
@@ -257,51 +263,4 @@ pub(super) fn state(
         fields.push(("adopted", adopted.to_string()));
     }
     fields
-}
-
-pub(super) fn entries(
-    id: Id,
-    head: &ticket_shared::stream::Head,
-    numbers: &Numbers,
-    messages: Vec<Message>,
-) -> Vec<Entry> {
-    let mut prev_seq = messages.first().map_or(0, |message| message.seq - 1);
-    messages
-        .into_iter()
-        .map(|message| {
-            let (seq, at, internal) = (message.seq, message.created_at.0, message.internal);
-            let entry = Entry {
-                version: VERSION,
-                ticket_id: id,
-                seq,
-                prev_seq,
-                at,
-                epoch: String::new(),
-                message_count: numbers.message_count,
-                change: Change::Message(into_new(message)),
-                head: head.clone(),
-                last: None,
-                from_status: None,
-                from_agent: None,
-                prev_public_at: None,
-                base: None,
-            };
-            if !internal {
-                prev_seq = seq;
-            }
-            entry
-        })
-        .collect()
-}
-
-fn into_new(message: Message) -> NewMessage {
-    NewMessage {
-        id: message.id,
-        sender_id: message.sender_id,
-        sender_type: message.sender_type,
-        sender_name: message.sender_name,
-        content: message.content,
-        internal: message.internal,
-        client_message_id: message.client_message_id,
-    }
 }

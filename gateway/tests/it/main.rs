@@ -6,6 +6,7 @@ mod adapter;
 mod channel;
 mod eviction;
 mod failover;
+mod interleavings;
 mod presence;
 mod rates;
 mod revoked;

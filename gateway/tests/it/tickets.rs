@@ -16,6 +16,7 @@ use crate::world::World;
 mod append;
 mod cold;
 mod reach;
+mod torn;
 
 fn parts(subject: &str) -> (Base, Head) {
     let base = Base {
@@ -51,7 +52,7 @@ pub(crate) async fn opened(world: &World) -> Ticket {
     }
 }
 
-fn omar() -> Actor {
+pub(crate) fn omar() -> Actor {
     Actor {
         id: "a1".into(),
         name: "Omar \"O\" / عمر".into(),

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) redis: Client,
     pub(crate) database: Database,
     pub(crate) tickets: Tickets,
+    pub(crate) redis_url: String,
+    pub(crate) mongo_uri: String,
     pub(crate) life: Lifecycle,
 }
 
@@ -70,7 +72,8 @@ impl World {
             .unwrap()
             .database(&name);
         let life = Lifecycle::default();
-        let store = Store::new(&Secret::new(uri), life.clone(), DEADLINE).unwrap();
+        let store = Store::new(&Secret::new(uri.as_str()), life.clone(), DEADLINE).unwrap();
+        let redis_url = redis.expose().to_owned();
         let redis = redis::client(redis).unwrap();
         redis.init().await.unwrap();
         let keys = Keys::new(&name, 4);
@@ -81,8 +84,27 @@ impl World {
             redis,
             database,
             tickets,
+            redis_url,
+            mongo_uri: uri,
             life,
         }
+    }
+
+    /// The same tickets, as another gateway sees them.
+    pub(crate) fn another(&self) -> Tickets {
+        let (redis, keys) = (self.redis.clone(), self.keys.clone());
+        let store = self.tickets.store().clone();
+        let commit = Commit::start(&redis, &keys, &self.life);
+        Tickets::new(redis, keys, store, Watch::default(), commit)
+    }
+
+    /// The same tickets, as a gateway sees them that can't reach MongoDB.
+    pub(crate) fn without_mongo(&self) -> Tickets {
+        let nowhere = Secret::new("mongodb://127.0.0.1:1/none?serverSelectionTimeoutMS=200");
+        let store = Store::new(&nowhere, self.life.clone(), Duration::from_secs(1)).unwrap();
+        let (redis, keys) = (self.redis.clone(), self.keys.clone());
+        let commit = Commit::start(&redis, &keys, &self.life);
+        Tickets::new(redis, keys, store, Watch::default(), commit)
     }
 
     async fn remove(&self) {

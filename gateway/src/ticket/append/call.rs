@@ -30,12 +30,9 @@ pub(super) enum Answer {
     },
     Stale(Ticket),
     Exists(Ticket, Base),
+    /// It is not in Redis, or not as its state claims, or of another epoch.
     Cold,
     Hidden,
-    Distrusted {
-        seq: u64,
-        epoch: String,
-    },
     Limited {
         retry_after_ms: u64,
     },
@@ -121,12 +118,8 @@ impl Call {
             }
             Some("exists") => parse_refusal(&mut items, id, side)
                 .map(|(ticket, base)| Answer::Exists(ticket, base)),
-            Some("cold") => Ok(Answer::Cold),
+            Some("cold" | "doubted") => Ok(Answer::Cold),
             Some("hidden") => Ok(Answer::Hidden),
-            Some("distrusted") => Ok(Answer::Distrusted {
-                seq: items.number(),
-                epoch: items.text().unwrap_or_default(),
-            }),
             Some("limited") => Ok(Answer::Limited {
                 retry_after_ms: items.number(),
             }),

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use ticket_shared::stream::{DecodeError, Entry, Frame};
+use ticket_shared::stream::{Change, DecodeError, Entry, Frame};
 use tokio::time::Instant;
 
 use super::{Room, Seen};
@@ -166,12 +166,12 @@ impl Room {
         }
     }
 
-    /// Emits the entries after `seq` up to the first gap. A log that was brought back from MongoDB holds messages alone: what
-    /// stood between them can't be emitted. Returns whether there was something and no gap.
+    /// Emits the entries after `seq` up to the first that says nothing. A log that was brought back from MongoDB holds
+    /// messages alone: what stood between them can't be emitted. Returns whether there was something and no gap.
     async fn emit_all(&mut self, entries: Vec<Entry>, seq: u64) -> bool {
         let (mut next, whole) = (seq + 1, !entries.is_empty());
         for entry in entries {
-            if entry.covers().0 != next {
+            if entry.covers().0 != next || untold(&entry) {
                 return false;
             }
             next = entry.covers().1 + 1;
@@ -190,6 +190,11 @@ impl Room {
         });
         self.tell_resync(epoch).await;
     }
+}
+
+/// Whether something happened there that the log came back without.
+fn untold(entry: &Entry) -> bool {
+    matches!(&entry.change, Change::Adopted { messages, .. } if messages.is_empty())
 }
 
 #[cfg(test)]
