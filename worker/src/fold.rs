@@ -59,6 +59,18 @@ pub struct Writes {
     pub events: Vec<Insert>,
 }
 
+impl Writes {
+    /// Adds what never changes of these tickets, with the first of `entries` of each.
+    pub fn open(&mut self, entries: &[&Entry], bases: &HashMap<Id, Base>) {
+        let mut bases: HashMap<Id, &Base> = bases.iter().map(|(id, base)| (*id, base)).collect();
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some(base) = bases.remove(&entry.ticket_id) {
+                self.tickets.push(opened(index, entry, base));
+            }
+        }
+    }
+}
+
 /// Decides what `entries` write; the newest of a ticket speaks for all of them.
 pub fn fold(entries: &[&Entry]) -> Writes {
     let mut newest: HashMap<Id, usize> = HashMap::new();

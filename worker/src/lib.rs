@@ -33,6 +33,7 @@ mod script;
 mod settle;
 mod store;
 mod stream_id;
+mod sweep;
 mod trim;
 mod watermark;
 
@@ -45,6 +46,7 @@ use metrics::Metrics;
 use probe::Health;
 use settle::Settler;
 use store::Store;
+use sweep::Sweeper;
 use watermark::Watermark;
 
 /// Why a worker does not start, or ends.
@@ -153,6 +155,14 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
         config.consumer_gone(),
         metrics.clone(),
     );
+    let sweeper = Sweeper::new(
+        redis.clone(),
+        keys.clone(),
+        store.clone(),
+        metrics.clone(),
+        config.common.hot_for,
+    );
+    life.spawn_vital("sweep", sweeper.run(stopping.clone()));
     life.spawn_vital(
         "trim",
         trim::run(
@@ -200,6 +210,7 @@ fn start_readers(
             dead: Dead::new(keys.clone(), metrics.clone()),
             metrics: metrics.clone(),
             stopping: life.stopping().clone(),
+            known: std::sync::Mutex::default(),
         };
         let settings = Settings {
             consumer: config.consumer.clone(),

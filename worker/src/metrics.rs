@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     pub(crate) parked: Family<ReasonLabel, Counter>,
     pub(crate) claimed: Counter,
     pub(crate) lost: Counter,
+    pub(crate) restored: Counter,
     pub(crate) consumers_removed: Counter,
     pub(crate) length: Family<PartitionLabel, Gauge>,
     pub(crate) pending: Family<PartitionLabel, Gauge>,
@@ -71,6 +72,7 @@ impl Default for Metrics {
             parked: Family::default(),
             claimed: Counter::default(),
             lost: Counter::default(),
+            restored: Counter::default(),
             consumers_removed: Counter::default(),
             length: Family::default(),
             pending: Family::default(),
@@ -123,8 +125,13 @@ impl Metrics {
         );
         registry.register(
             "entries_lost",
-            "Entries deleted from a stream before they were persisted; anything but 0 is data loss",
+            "Entries that vanished before they were persisted and are nowhere; anything but 0 is data loss",
             self.lost.clone(),
+        );
+        registry.register(
+            "entries_restored",
+            "Entries that vanished from a stream and were put back into it from their tickets' logs",
+            self.restored.clone(),
         );
         registry.register(
             "consumers_removed",

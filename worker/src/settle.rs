@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,10 @@ use crate::{
     store::{Refusal, Refused, Store},
     watermark::Watermark,
 };
+
+mod bases;
+
+pub(crate) use bases::Known;
 
 /// How often an entry that MongoDB refuses is tried.
 const TRIES: u32 = 5;
@@ -49,6 +54,7 @@ pub(crate) struct Settler {
     pub(crate) dead: Dead,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
+    pub(crate) known: Mutex<Known>,
 }
 
 /// An entry and where it came from.
@@ -102,18 +108,21 @@ impl Settler {
         let (mut todo, unreadable) = read(batch);
         let unreadable: Vec<_> = unreadable.iter().map(|(o, why)| (o, why.clone())).collect();
         self.park(&unreadable, 1).await?;
+        let bases = self.bases(&todo).await?;
         let mut tries = 0;
         while !todo.is_empty() {
             tries += 1;
             let entries: Vec<&Entry> = todo.iter().map(|work| &work.entry).collect();
             // Whatever surfaces after the last try has waited long enough, too, and must not take a round each.
-            let writes = if tries > TRIES {
+            let mut writes = if tries > TRIES {
                 fold_apart(&entries)
             } else {
                 fold(&entries)
             };
+            writes.open(&entries, &bases);
             let refused = self.store(&writes).await?;
             let sorted = sort(todo, &refused);
+            self.note_stored(&sorted.stored, &bases);
             self.acknowledge(&sorted.stored).await?;
             todo = sorted.open;
             if tries < TRIES {
@@ -181,7 +190,7 @@ impl Settler {
                 &self.redis,
                 entries
                     .iter()
-                    .map(|entry| (entry.ticket_id, entry.covers())),
+                    .map(|entry| (entry.ticket_id, Some(entry.covers()))),
             )
             .await
         {

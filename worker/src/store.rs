@@ -19,6 +19,7 @@ use tokio::sync::{OnceCell, Semaphore, oneshot};
 use crate::fold::{Scope, Writes};
 
 mod command;
+mod lookup;
 mod reply;
 
 use command::Command;

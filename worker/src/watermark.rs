@@ -33,18 +33,19 @@ impl Watermark {
         }
     }
 
-    /// Notes what is settled, in MongoDB or parked: tickets, and from which number to which.
+    /// Notes what is settled, in MongoDB or parked: tickets, and from which number to which. Of a ticket without such
+    /// numbers it is noted whether all of it is persisted.
     ///
     /// # Errors
     /// Where Redis can't be asked. Doing it again is harmless.
     pub(crate) async fn raise(
         &self,
         redis: &Client,
-        settled: impl IntoIterator<Item = (Id, (u64, u64))>,
+        settled: impl IntoIterator<Item = (Id, Option<(u64, u64)>)>,
     ) -> Result<(), Error> {
         let mut covered: BTreeMap<Id, Vec<(u64, u64)>> = BTreeMap::new();
         for (ticket, range) in settled {
-            covered.entry(ticket).or_default().push(range);
+            covered.entry(ticket).or_default().extend(range);
         }
         let (tickets, calls): (Vec<Id>, Vec<Call>) = covered
             .into_iter()

@@ -51,7 +51,9 @@ pub(super) async fn perform(
         };
         // Its ticket would wait for it for ever, and stay in Redis. That comes first: an entry that is parked
         // still can be dropped again.
-        watermark.raise(&desk.redis, entry.settles()).await?;
+        let settled = entry.settles();
+        let settled = settled.map(|(ticket, range)| (ticket, Some(range)));
+        watermark.raise(&desk.redis, settled).await?;
         let key = desk.keys.dead(id.partition);
         let removed: i64 = desk.redis.xdel(key, id.place.to_string()).await?;
         if removed == 0 {

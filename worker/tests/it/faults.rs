@@ -195,6 +195,7 @@ async fn entries_deleted_before_they_were_persisted_are_counted() {
             .unwrap();
         let _: i64 = world.redis.xdel(&key, ids(read)).await.unwrap();
     }
+    world.dirty_since(&log, 1.0).await;
     let running = world.start("w1", &["--claim-idle-ms", "200"]).await;
     world.until_drained().await;
     until("both are counted", async || {

@@ -25,6 +25,8 @@ use crate::sample::Log;
 
 /// How long a condition may take to come true.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// When tickets became dirty here, in ms since 1970: their entries come later, and must not be missed before.
+const FUTURE: f64 = 4e12;
 /// Partitions of every world.
 const PARTITIONS: u16 = 4;
 
@@ -156,7 +158,14 @@ impl World {
         let dirty = self.keys.dirty(self.keys.partition(ticket));
         let _: () = self
             .redis
-            .zadd(dirty, None, None, false, false, (1.0, ticket.to_string()))
+            .zadd(
+                dirty,
+                None,
+                None,
+                false,
+                false,
+                (FUTURE, ticket.to_string()),
+            )
             .await
             .expect("ZADD");
     }

@@ -13,4 +13,5 @@ mod proxy;
 #[path = "../../src/sample.rs"]
 mod sample;
 mod tls;
+mod vanished;
 mod watermark;
