@@ -32,6 +32,7 @@ mod poison;
 mod reconnect;
 mod redis;
 mod rotation;
+mod shedding;
 mod workers;
 
 /// One fault.
@@ -79,8 +80,10 @@ pub(crate) const ALL: &[Fault] = table! {
     "F19" false "two agents change the status at once" clients::rivals;
     "F20" false "a gateway's clock 10 minutes off" gateways::clock;
     "F21" false "no file descriptors left" descriptors::exhausted;
+    "F21e" false "one address opens empty connections" descriptors::empty;
     "F22" false "clients that read nothing" crowd::slow;
     "F24" false "a client that floods" crowd::flooded;
+    "F24s" false "a client that would shed its rate" shedding::sheds;
     "F27" false "thousands of clients cut off at once" reconnect::all_at_once;
     "F28" true "SIGTERM to a gateway" gateways::terminated;
     "F29" false "SIGTERM to a worker" workers::terminated;

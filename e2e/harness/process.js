@@ -35,6 +35,8 @@ export class Process {
     this.complaints = [];
     /** Whether the test itself ends it. */
     this.meant = false;
+    /** @type {number | undefined} how many files it may open */
+    this.files = undefined;
   }
 
   /** @param {{ready?: boolean}} [options] whether to wait until it is */
@@ -43,7 +45,9 @@ export class Process {
     const log = createWriteStream(this.log, { flags: "a" });
     log.write(`--- started ${new Date().toISOString()}\n`);
     this.meant = false;
-    const child = spawn(join(bin, this.program), [], {
+    const path = join(bin, this.program);
+    const [command, args] = this.files ? ["sh", ["-c", `ulimit -n ${this.files} && exec "$0"`, path]] : [path, []];
+    const child = spawn(command, args, {
       env: { PATH: process.env.PATH, RUST_BACKTRACE: "1", ...this.env },
       stdio: ["ignore", "pipe", "pipe"],
     });

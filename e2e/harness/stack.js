@@ -35,10 +35,12 @@ export class Stack {
    * @param {{
    *   env?: Record<string, string>,
    *   workerEnv?: Record<string, string>,
+   *   files?: number,
    *   route?: (to: {redis: string, mongo: string}) => Promise<{REDIS_URL: string, MONGO_URI: string}>,
-   * }} [options] settings of the gateways, and of the worker; and by which way the first of them reaches the servers
+   * }} [options] settings of the gateways, and of the worker; how many files
+   *   the first gateway may open; and by which way it reaches the servers
    */
-  async start({ env = {}, workerEnv = {}, route } = {}) {
+  async start({ env = {}, workerEnv = {}, files, route } = {}) {
     const { REDIS_URL: redisUrl, MONGO_URI: mongoUri } = process.env;
     if (!redisUrl || !mongoUri) throw new Error("REDIS_URL and MONGO_URI must be set; `make e2e` sets them");
     const mark = `e2e-${this.name}-${randomBytes(4).toString("hex")}`;
@@ -66,6 +68,7 @@ export class Stack {
       const own = { AUTH_MODE: "none", PORT: port, OPS_PORT: ops, DRAIN_MS: "500", ...UNHURRIED, ...HOSTS, ...env, ...(i === 0 ? routed : {}) };
       this.gateways.push(new Process(name, "ticket-gateway", { ...common, ...own }, mark));
     }
+    this.gateways[0].files = files;
     const ops = String(await freePort());
     // A short wait for entries ends the worker sooner.
     const own = { CONSUMER: mark, OPS_PORT: ops, BLOCK_MS: "200", ...workerEnv };

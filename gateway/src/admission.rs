@@ -109,11 +109,7 @@ impl Admission {
     )]
     pub(crate) fn enter(&self, client: Client) -> Result<Place, Response> {
         let (now, address) = (Instant::now(), client.0);
-        let limited = |reason| {
-            let detail = "too many connections from this address";
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            self.refuse(reason, status, "rate_limited", detail)
-        };
+        let limited = |reason| self.limited(reason);
         let overloaded = |reason| self.overloaded(reason);
         // The address first: what one address asks too much of must not use up everybody's share.
         if self.connects_by_address.take(&address, now).is_err() {
@@ -128,6 +124,15 @@ impl Admission {
         })
     }
 
+    /// The address that a connection counts for before anything of it is read, and whether it is a proxy's.
+    pub(crate) fn counting(self: &Arc<Self>) -> crate::net::Counted {
+        let admission = Arc::clone(self);
+        Box::new(move |peer| {
+            let Client(counted) = admission.client(peer, &HeaderMap::new());
+            (counted, admission.trusts(peer))
+        })
+    }
+
     /// The answer to a connection for which there is no file descriptor.
     pub(crate) fn no_descriptors(&self) -> Response {
         self.overloaded("descriptors")
@@ -138,6 +143,17 @@ impl Admission {
         let detail = "this server has just started; try again soon";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         self.refuse("redis", status, "unavailable", detail)
+    }
+
+    /// The answer to a connection of an address that has its share of file descriptors.
+    pub(crate) fn no_share(&self) -> Response {
+        self.limited("address_descriptors")
+    }
+
+    fn limited(&self, reason: &'static str) -> Response {
+        let detail = "too many connections from this address";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        self.refuse(reason, status, "rate_limited", detail)
     }
 
     fn overloaded(&self, reason: &'static str) -> Response {

@@ -99,7 +99,8 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(axum::middleware::from_fn(rest::hardened));
     let full = rest::full_routes(&app).layer(rest::cors(&app));
     let door = |listener| net::Door::new(listener, &app.descriptors);
-    net::serve("http", door(public), routes, Some(full), &life);
+    let public = door(public).with_shares(app.admission.counting());
+    net::serve("http", public, routes, Some(full), &life);
     net::serve("ops http", door(ops), rest::ops_routes(&app), None, &life);
     let stopped = life.until_stopped().await;
     app.drain(config.drain()).await;

@@ -1,9 +1,15 @@
 //! Listening: accepted connections get the TCP options that Socket.IO needs, a header that does not come ends
 //! them, and a stop ends the listening at once but lets requests finish.
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use axum::Router;
+use axum::{Router, http::StatusCode};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -17,9 +23,11 @@ use tokio::{
 };
 
 mod descriptors;
+mod shares;
 mod wire;
 
 pub use descriptors::Descriptors;
+use shares::{Seat, Shares};
 pub use wire::{Wire, WireState};
 
 /// After this long without an answer to what was sent, a connection is dead.
@@ -32,6 +40,8 @@ const HEADER_BYTES: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many clients at once are told that there is no place for them, with the descriptors that are kept back.
 const TURNED_AWAY: usize = 16;
+/// How long to wait until a connection is closed that had to make room.
+const MAKING_ROOM: Duration = Duration::from_millis(100);
 /// How long that may take each.
 const TELLING: Duration = Duration::from_secs(1);
 
@@ -42,20 +52,44 @@ pub struct Peer {
     pub address: IpAddr,
     /// The connection.
     pub wire: Arc<WireState>,
+    /// Its part in the share of its address; kept by the connection alone.
+    seat: Weak<Seat>,
+    /// The address has its share.
+    crowded: bool,
 }
+
+impl Peer {
+    /// The connection counts for this address, which a proxy has forwarded. Returns whether that has room.
+    pub(crate) fn counts_for(&self, address: IpAddr) -> bool {
+        self.seat
+            .upgrade()
+            .is_none_or(|seat| seat.counts_for(address))
+    }
+
+    /// Whether the address has its share of connections, so that this one is only told.
+    pub(crate) fn crowded(&self) -> bool {
+        self.crowded
+    }
+}
+
+/// The address that a connection counts for, and whether it is a proxy's.
+pub(crate) type Counted = Box<dyn Fn(IpAddr) -> (IpAddr, bool) + Send + Sync>;
 
 /// Accepts connections.
 pub(crate) struct Door {
     listener: TcpListener,
     descriptors: Arc<Descriptors>,
+    /// Shares of addresses; operators have none.
+    shares: Option<(Arc<Shares>, Counted)>,
 }
 
 /// Somebody at the door.
 struct Visitor {
     stream: TcpStream,
-    address: IpAddr,
-    /// What this connection takes up should be left to others than clients.
-    last: bool,
+    peer: Peer,
+    seat: Option<Arc<Seat>>,
+    /// It is served no more than being told that there is no place.
+    refused: bool,
 }
 
 impl Door {
@@ -63,28 +97,74 @@ impl Door {
         Self {
             listener,
             descriptors: Arc::clone(descriptors),
+            shares: None,
+        }
+    }
+
+    /// The same with a share for each address.
+    pub(crate) fn with_shares(mut self, counted: Counted) -> Self {
+        self.shares = Some((Shares::new(self.descriptors.share()), counted));
+        self
+    }
+
+    /// Closes a connection that asks for nothing, and waits for that: descriptors that are kept back would be used up
+    /// before. Returns whether there was one.
+    async fn make_room(&self) -> bool {
+        let Some((shares, _)) = &self.shares else {
+            return false;
+        };
+        let mut closed = shares.closed();
+        let evicted = shares.evict();
+        if evicted {
+            // It is closed all the same.
+            let _ = tokio::time::timeout(MAKING_ROOM, closed.changed()).await;
+        }
+        evicted
+    }
+
+    /// Whether what this connection takes up should be left to others than clients, and none made room for it.
+    async fn is_last(&self, stream: &TcpStream) -> bool {
+        let last = self.descriptors.keeps_back(stream) && !self.make_room().await;
+        if last {
+            self.descriptors.ran_out();
+        }
+        last
+    }
+
+    async fn visitor(&self, stream: TcpStream, address: IpAddr) -> Visitor {
+        tune(&stream);
+        let last = self.is_last(&stream).await;
+        let wire = Arc::default();
+        let seat = self.shares.as_ref().map(|(shares, counted)| {
+            let (counted, proxy) = counted(address);
+            shares.enter(counted, proxy, &wire)
+        });
+        let crowded = matches!(seat, Some(None));
+        let seat = seat.flatten();
+        let peer = Peer {
+            address,
+            wire,
+            seat: seat.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            crowded,
+        };
+        Visitor {
+            stream,
+            peer,
+            seat,
+            refused: last || crowded,
         }
     }
 
     async fn accept(&self) -> Visitor {
         loop {
             let error = match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    tune(&stream);
-                    let last = self.descriptors.keeps_back(&stream);
-                    if last {
-                        self.descriptors.ran_out();
-                    }
-                    let address = address.ip();
-                    return Visitor {
-                        stream,
-                        address,
-                        last,
-                    };
-                }
+                Ok((stream, address)) => return self.visitor(stream, address.ip()).await,
                 Err(error) => error,
             };
             if is_exhausted(&error) {
+                if self.make_room().await {
+                    continue;
+                }
                 self.descriptors.ran_out();
             } else if is_own_trouble(&error) {
                 continue;
@@ -138,18 +218,20 @@ pub(crate) fn serve(
                 visitor = door.accept() => visitor,
                 () = own.stopping().cancelled() => return,
             };
-            let peer = Peer {
-                address: visitor.address,
-                wire: Arc::default(),
-            };
-            let Some(full) = full.as_ref().filter(|_| visitor.last) else {
-                let served = connection(visitor.stream, peer, routes.clone(), own.clone());
-                own.spawn(served);
+            let Visitor {
+                stream,
+                peer,
+                seat,
+                refused,
+            } = visitor;
+            let wire = Wire::new(stream, Arc::clone(&peer.wire), seat);
+            let Some(full) = full.as_ref().filter(|_| refused) else {
+                own.spawn(connection(wire, peer, routes.clone(), own.clone()));
                 continue;
             };
             // Else there is nothing left even to tell it.
             if let Ok(one) = Arc::clone(&turned_away).try_acquire_owned() {
-                let told = connection(visitor.stream, peer, full.clone(), own.clone());
+                let told = connection(wire, peer, full.clone(), own.clone());
                 own.spawn(async move {
                     // It had its time.
                     let _ = tokio::time::timeout(TELLING, told).await;
@@ -161,13 +243,26 @@ pub(crate) fn serve(
 }
 
 /// Serves one connection to its end, or until it is upgraded.
-async fn connection(stream: TcpStream, peer: Peer, routes: Router, life: Lifecycle) {
-    let wire = TokioIo::new(Wire::new(stream, Arc::clone(&peer.wire)));
+async fn connection(wire: Wire, peer: Peer, routes: Router, life: Lifecycle) {
+    let wire = TokioIo::new(wire);
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        let seat = peer.seat.clone();
+        if let Some(seat) = seat.upgrade() {
+            seat.busy();
+        }
         let answered = hyper::service::Service::call(&routes, request);
-        async move { answered.await.map_err(|never: Infallible| never) }
+        async move {
+            let answer = answered.await.map_err(|never: Infallible| never)?;
+            // A websocket is in use as long as it is open.
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                && let Some(seat) = seat.upgrade()
+            {
+                seat.idle();
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut served = std::pin::pin!(
         http1::Builder::new()

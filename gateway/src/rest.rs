@@ -30,6 +30,7 @@ pub use hardened::hardened;
 use crate::{
     app::App,
     error::{Error, plain_problem},
+    net::Peer,
 };
 
 /// The longest that a request may take, and the body of one that Socket.IO reads.
@@ -169,7 +170,11 @@ async fn bounded(request: Request, next: Next) -> Response {
     }
 }
 
-async fn no_place(State(app): State<Arc<App>>) -> Response {
+async fn no_place(State(app): State<Arc<App>>, request: Request) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    if peer.is_some_and(Peer::crowded) {
+        return app.admission.no_share();
+    }
     app.admission.no_descriptors()
 }
 

@@ -1,6 +1,7 @@
 //! What happens to a gateway that may open no more files.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,12 +12,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use ticket_shared::lifecycle::Lifecycle;
 use tokio::{
+    net::{TcpSocket, TcpStream},
     sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 
 use super::{Told, clients::pair, couple::Couple, under, usual};
 use crate::{
+    flood::FROM,
     packet::{PONG, Packet},
     report::Row,
     rest,
@@ -28,12 +31,24 @@ use crate::{
 
 /// How many files the gateway may open. Its own and the load's connections need about 60.
 const FILES: u32 = 256;
+/// How many addresses the clients come from: one alone may not have all of the files.
+const ADDRESSES: usize = 8;
+/// How many empty connections one address opens.
+const EMPTY: usize = 400;
+/// For how long others are watched beside them.
+const BESIDE: Duration = Duration::from_secs(15);
 /// How many more try to get in all the time, so that what is given back would be taken at once.
 const TRYING: usize = 20;
 /// How long a change may take to be noticed, and sends may fail after Redis' connections were cut.
 const NOTICED: Duration = Duration::from_secs(15);
 /// How often the operators ask while nothing is left.
 const PROBES: u32 = 20;
+
+/// One of the addresses.
+fn from(number: usize) -> IpAddr {
+    let last = u8::try_from(number % ADDRESSES).unwrap_or(0);
+    IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + last))
+}
 
 /// Clients that take up the descriptors, and others that try to get in all the time.
 struct Crowd {
@@ -53,7 +68,7 @@ impl Crowd {
         let turned_away = Arc::new(AtomicU64::new(0));
         for count in 0..FILES as usize {
             let (ended, mut stopped) = (ended.clone(), stop.subscribe());
-            match Socket::connect(address).await {
+            match Socket::connect_from(from(count), None, address).await {
                 Ok(socket) => life.spawn(async move {
                     tokio::select! {
                         () = stay(socket) => drop(ended.send(())),
@@ -61,8 +76,9 @@ impl Crowd {
                     }
                 }),
                 Err(Lost::TurnedAway(Some(_))) => {
-                    for _ in 0..TRYING {
-                        let trying = try_again(address.to_owned(), Arc::clone(&turned_away));
+                    for number in 0..TRYING {
+                        let trying =
+                            try_again(from(number), address.to_owned(), Arc::clone(&turned_away));
                         let mut stopped = stop.subscribe();
                         life.spawn(async move {
                             tokio::select! {
@@ -97,9 +113,9 @@ impl Crowd {
 }
 
 /// Wants to get in all the time, and stays where that succeeds.
-async fn try_again(address: String, turned_away: Arc<AtomicU64>) {
+async fn try_again(from: IpAddr, address: String, turned_away: Arc<AtomicU64>) {
     loop {
-        match Socket::connect(&address).await {
+        match Socket::connect_from(from, None, &address).await {
             Ok(socket) => stay(socket).await,
             Err(Lost::TurnedAway(Some(_))) => drop(turned_away.fetch_add(1, Ordering::Relaxed)),
             Err(_) => {}
@@ -178,12 +194,70 @@ pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
         couple.talk().await.context("after that")?;
         run.acks(200).await?;
         Ok(Told::new(format!(
-            "one of two gateways may open {FILES} files (`ulimit -n`); clients connect until nobody gets in, and {TRYING} \
+            "one of two gateways may open {FILES} files (`ulimit -n`); clients of {ADDRESSES} addresses connect until nobody gets in, and {TRYING} \
              more try all the time; then all connections to Redis are cut"
         ))
         .figure(format!("{count} clients besides the load's got in, and stayed; 503 with `Retry-After` {away} times"))
         .figure(format!("unready after {} ms, and {PROBES} times when asked; ready {} ms after they left", unready.as_millis(), ready.as_millis()))
         .figure(format!("messages both ways meanwhile, and {} ms after the cut", again.as_millis())))
+    })
+    .await?;
+    let away = row.stats.reconnects;
+    if away > 0 {
+        row.failures
+            .push(format!("{away} of the load's connections were lost"));
+    }
+    Ok(row)
+}
+
+/// A connection over which nothing is said.
+async fn nothing(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((FROM, 0)))?;
+    socket.connect(address).await
+}
+
+pub(super) async fn empty(context: Context) -> anyhow::Result<Row> {
+    let shape = Shape {
+        descriptors: Some(FILES),
+        ..Shape::default()
+    };
+    let mut row = under(&context, "F21e", shape, usual(), async |run| {
+        let (one, other) = pair(run).await?;
+        let mut couple = Couple::meet(run, [one, other]).await?;
+        let address = run.world.gateways[0].address;
+        let mut empty = Vec::new();
+        for _ in 0..EMPTY {
+            empty.push(nothing(address).await?);
+        }
+        let (began, mut asked, mut slowest) = (Instant::now(), 0_u32, Duration::ZERO);
+        while began.elapsed() < BESIDE {
+            for at in [run.world.ops[0], address] {
+                let answer = rest::status(&at.to_string(), "/readyz").await;
+                run.check(matches!(answer, Ok(200)), format!("/readyz, question {asked}: {answer:?}"));
+            }
+            let connecting = Instant::now();
+            let new = Socket::connect(&address.to_string()).await;
+            slowest = slowest.max(connecting.elapsed());
+            run.note(new.map(drop).context("somebody new from another address"));
+            couple.talk().await?;
+            // It does not give in.
+            empty.rotate_left(1);
+            empty.pop();
+            empty.push(nothing(address).await?);
+            asked += 1;
+            sleep(Duration::from_millis(100)).await;
+        }
+        run.acks(200).await?;
+        Ok(Told::new(format!(
+            "one of two gateways may open {FILES} files; one address opens {EMPTY} connections and says nothing over them, \
+             and goes on opening more"
+        ))
+        .figure(format!(
+            "ready {asked} times when asked, on both ports; {asked} new clients of another address were let in, the slowest \
+             within {} ms; messages both ways meanwhile",
+            slowest.as_millis()
+        )))
     })
     .await?;
     let away = row.stats.reconnects;

@@ -35,6 +35,14 @@ impl Descriptors {
         }
     }
 
+    /// How many of them one address may have: two thirds of those for clients.
+    pub(super) fn share(&self) -> usize {
+        let all = self
+            .reserved
+            .and_then(|reserved| usize::try_from(reserved).ok());
+        all.map_or(usize::MAX, |all| (all * 2 / 3).max(1))
+    }
+
     /// Whether there was none for a client, a moment ago.
     pub fn exhausted(&self) -> bool {
         let at = self.ran_out.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,8 @@ use tokio::{
 
 use crate::admission::Line;
 
+use super::shares::Seat;
+
 /// What a connection shares with those who may cut it off.
 #[derive(Debug, Default)]
 pub struct WireState {
@@ -85,11 +87,17 @@ impl WireState {
 pub struct Wire {
     stream: TcpStream,
     state: Arc<WireState>,
+    /// Given back once the connection is closed.
+    _seat: Option<Arc<Seat>>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, state: Arc<WireState>) -> Self {
-        Self { stream, state }
+    pub(super) fn new(stream: TcpStream, state: Arc<WireState>, seat: Option<Arc<Seat>>) -> Self {
+        Self {
+            stream,
+            state,
+            _seat: seat,
+        }
     }
 }
 
@@ -175,7 +183,7 @@ mod tests {
             .await
             .unwrap();
         let state = Arc::new(WireState::default());
-        let wire = Wire::new(listener.accept().await.unwrap().0, Arc::clone(&state));
+        let wire = Wire::new(listener.accept().await.unwrap().0, Arc::clone(&state), None);
         let (mut reader, mut writer) = tokio::io::split(wire);
         let fills = async {
             let junk = vec![0; 1024 * 1024];

@@ -26,6 +26,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         .map(|peer| app.admission.client(peer.address, request.headers()));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
+        // Of a proxy's connection it is known only now whose it is.
+        if peer.as_ref().is_some_and(|peer| !peer.counts_for(client.0)) {
+            return super::last(app.admission.no_share()).await;
+        }
     }
     let path = request.uri().path();
     let socket_io = path.starts_with("/socket.io");
