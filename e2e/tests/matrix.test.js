@@ -200,6 +200,63 @@ test("for a user nothing at all happens when agents write to each other", async 
   assert.deepEqual(await look(), before, `#${message.seq} is in MongoDB now`);
 });
 
+test("a creation is repeated for whoever may see the ticket, and as it may see it", async () => {
+  const owner = token({ sub: "opener" });
+  const key = { ...bearer(owner), "idempotency-key": "once" };
+  const body = { subject: "subject-of-repeated" };
+  const first = await it.rest().post("/tickets", body, key);
+  assert.equal(first.status, 201, first.text);
+  const id = first.body.ticket._id;
+  const agent = await it.connect(0, { auth: { token: token({ sub: "writer", role: "agent" }) } });
+  await agent.done("send_message", { ticketId: id, content: NOTE, internal: true });
+  const shown = (await it.rest().ask("GET", `/tickets/${id}`, { headers: bearer(owner) })).body.ticket;
+  for (const settled of [false, true]) {
+    if (settled) {
+      await it.store.settled();
+      await it.store.forget(id);
+    }
+    const again = await it.rest(1).post("/tickets", body, key);
+    assert.deepEqual([again.status, again.body.ticket], [201, shown]);
+    const misused = await it.rest(1).post("/tickets", { subject: "other" }, key);
+    assert.deepEqual([misused.status, misused.body.ticket], [409, shown]);
+    const limited = bearer(token({ sub: "opener", tickets: [ids.own] }));
+    for (const subject of [body.subject, "other"]) {
+      const refused = await it.rest().post("/tickets", { subject }, { ...limited, "idempotency-key": "once" });
+      assert.equal(refused.status, 403, refused.text);
+      assert.ok(!refused.text.includes("subject-of-repeated"), refused.text);
+    }
+  }
+});
+
+test("no position of a user tells of what agents write to each other", async () => {
+  const agent = await it.connect(0, { auth: { token: token({ sub: "writer", role: "agent" }) } });
+  const owner = await it.connect(1, { auth: { token: token({ sub: "owner" }) } });
+  const { seq } = await owner.done("join_ticket", { ticketId: ids.own });
+  const before = await Promise.all([0, 1, 2, 3].map((more) => owner.done("join_ticket", { ticketId: ids.own, since: seq + more })));
+  for (let i = 0; i < 2; i++) await agent.done("send_message", { ticketId: ids.own, content: NOTE, internal: true });
+  const after = await Promise.all([0, 1, 2, 3].map((more) => owner.done("join_ticket", { ticketId: ids.own, since: seq + more })));
+  assert.deepEqual(after.map((each) => each.recovered), [true, false, false, false]);
+  assert.deepEqual(after, before);
+  for (const more of [1, 2, 3]) {
+    const refused = await owner.ask("ticket_status_change", { ticketId: ids.own, status: "open", expectedSeq: seq + more });
+    assert.deepEqual([refused.error.code, refused.error.ticket.seq], ["conflict", seq], `${more} beyond`);
+  }
+  await owner.done("ticket_status_change", { ticketId: ids.own, status: "open", expectedSeq: seq });
+});
+
+test("a list holds what a single read shows, and nothing else", async () => {
+  const owners = [7, 7.5, "7", "7.0", "07", "Case", "case", ["case"], null];
+  const made = await it.store.tickets.insertMany(owners.map((userId) => ({ subject: "old", userId, createdAt: new Date() })));
+  const all = Object.values(made.insertedIds).map(String);
+  for (const sub of ["7", "7.0", "07", "+7", "7.5", "case", "CASE", "Case", "null"]) {
+    const headers = bearer(token({ sub }));
+    const listed = (await it.rest().ask("GET", "/tickets", { headers })).body.tickets.map((ticket) => ticket._id);
+    const single = [];
+    for (const id of all) if ((await it.rest(1).ask("GET", `/tickets/${id}`, { headers })).status === 200) single.push(id);
+    assert.deepEqual(listed.sort(), single.sort(), sub);
+  }
+});
+
 test("the report", () => {
   const path = join(dirname(it.gateways[0].log), "..", "matrix.md");
   mkdirSync(dirname(path), { recursive: true });

@@ -115,3 +115,30 @@ test("of two people, each has their own", async () => {
   const others = readers[0].of("typing_indicator").filter((event) => event.senderId === other.person.userId);
   assert.deepEqual(others.map((event) => event.isTyping), [true]);
 });
+
+test("of two tabs of a person, the last one ends it", async () => {
+  const { ticketId, typist, readers } = await scene();
+  const tab = await it.join(ticketId, 0, typist.person);
+  await typist.typing(ticketId, true);
+  for (const reader of readers) await reader.saw("typing_indicator");
+  await tab.typing(ticketId, true);
+  await typist.typing(ticketId, false);
+  await readers[0].send(ticketId, "a barrier");
+  await readers[1].saw("message_received");
+  for (const reader of readers) assert.ok(states(reader).every((state) => state), "the other tab types");
+  await tab.typing(ticketId, false);
+  for (const reader of readers) await reader.saw("typing_indicator", (event) => event.isTyping === false);
+  assert.deepEqual([...typist.of("typing_indicator"), ...tab.of("typing_indicator")], []);
+});
+
+test("a customer and an agent of one id see each other type", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const user = await it.join(ticketId, 0, { userId: "7", userType: "user", userName: "Sara" });
+  const agent = await it.join(ticketId, 1, { userId: "7", userType: "agent", userName: "Omar" });
+  await Promise.all([user.typing(ticketId, true), agent.typing(ticketId, true)]);
+  await user.saw("typing_indicator", (event) => event.senderName === "Omar" && event.isTyping);
+  await agent.saw("typing_indicator", (event) => event.senderName === "Sara" && event.isTyping);
+  await user.send(ticketId, "done");
+  await agent.saw("typing_indicator", (event) => event.senderName === "Sara" && !event.isTyping);
+  assert.deepEqual(user.of("typing_indicator").map((event) => event.isTyping), [true], "the agent goes on");
+});

@@ -69,7 +69,9 @@ impl Bed {
             let commit = Commit::start(&client, &keys, &life);
             let tickets = Tickets::new(client, keys, store, Watch::default(), commit);
             let (base, head) = ticket::parts();
-            let opened = tickets.open(ticket, &base, &head, None, false).await;
+            let opened = tickets
+                .open(ticket, &base, &head, None, false, &Grant::TEAM)
+                .await;
             opened.expect("the ticket is opened");
             tickets
         });

@@ -10,6 +10,7 @@ use fred::interfaces::{ClientLike, KeysInterface, PubsubInterface};
 use futures::{SinkExt, StreamExt, future::try_join_all};
 use serde_json::json;
 use ticket_gateway::{
+    access::Grant,
     config::Config,
     store::Store,
     ticket::{Tickets, commit::Commit},
@@ -52,7 +53,7 @@ struct Bed {
     tickets: Tickets,
     ticket: Id,
     members: Vec<Ws>,
-    signal: String,
+    signals: [String; 2],
 }
 
 impl Bed {
@@ -69,25 +70,31 @@ impl Bed {
             let joins = (0..members).map(|number| join(&address, ticket, number));
             (tickets, try_join_all(joins).await.expect("all join"))
         });
-        let signal = Signal::Typing {
-            sender_id: "somebody-else".into(),
-            sender_name: "Omar".into(),
-            is_typing: true,
-            from: String::new(),
-        };
+        // By turns: a renewal soon after is not told again.
+        let signals = [true, false].map(|is_typing| {
+            let signal = Signal::Typing {
+                sender_id: "somebody-else".into(),
+                sender_name: "Omar".into(),
+                sender_type: None,
+                is_typing,
+                from: String::new(),
+            };
+            signal.encode().expect("JSON")
+        });
         Self {
-            signal: signal.encode().expect("JSON"),
             runtime,
             life,
             tickets,
             ticket,
             members,
+            signals,
         }
     }
 
     /// Tells everybody, and returns once everybody has read it.
     fn tell(&mut self) {
-        let (tickets, signal) = (&self.tickets, self.signal.as_str());
+        self.signals.swap(0, 1);
+        let (tickets, signal) = (&self.tickets, self.signals[1].as_str());
         let channel = tickets.keys().live(self.ticket);
         let members = &mut self.members;
         self.runtime.block_on(async {
@@ -134,7 +141,9 @@ async fn open(ticket: Id, prefix: &str, life: &Lifecycle) -> Tickets {
     let commit = Commit::start(&client, &keys, life);
     let tickets = Tickets::new(client, keys, store, Watch::default(), commit);
     let (base, head) = ticket::parts();
-    let opened = tickets.open(ticket, &base, &head, None, false).await;
+    let opened = tickets
+        .open(ticket, &base, &head, None, false, &Grant::TEAM)
+        .await;
     opened.expect("the ticket is opened");
     tickets
 }

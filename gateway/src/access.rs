@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use ticket_shared::{
-    domain::{Status, UserType},
+    domain::{Status, Ticket, UserType},
     id::Id,
-    stream::Actor,
+    stream::{Actor, Base, Entry, Head, Numbers, ticket},
 };
 
 use crate::{
@@ -99,6 +99,34 @@ impl Grant {
         side: UserType::Agent,
         counted: None,
     };
+
+    /// The ticket as the holder of this grant sees it. Every answer that carries a ticket, and every error, has it from
+    /// here.
+    ///
+    /// # Errors
+    /// [`Error::TicketNotFound`] if it is not within reach.
+    pub fn show(
+        &self,
+        id: Id,
+        base: &Base,
+        head: &Head,
+        numbers: &Numbers,
+    ) -> Result<Ticket, Error> {
+        if !self.reach.admits(id, base.user_id.as_deref()) {
+            return Err(Error::TicketNotFound);
+        }
+        Ok(ticket(id, base, head, &numbers.seen_by(self.side)))
+    }
+
+    /// The ticket after an entry, as the holder sees it.
+    ///
+    /// # Errors
+    /// As [`Grant::show`]; [`Error::Internal`] for an entry that does not carry its ticket.
+    pub fn show_after(&self, entry: &Entry) -> Result<Ticket, Error> {
+        let without = || Error::Internal("an entry without its ticket".into());
+        let base = entry.base.as_ref().ok_or_else(without)?;
+        self.show(entry.ticket_id, base, &entry.head, &entry.numbers())
+    }
 }
 
 impl Caller {
@@ -123,8 +151,8 @@ impl Caller {
                 Some("users may only close and reopen")
             }
             (Role::User, Action::Queue) => Some("only agents see the queue"),
-            // People and the queue are beyond any ticket.
-            (_, Action::Queue | Action::Revoke) if limited => {
+            // People, the queue, and a ticket that is not there yet are beyond any ticket.
+            (_, Action::Queue | Action::Revoke | Action::Open) if limited => {
                 Some("the token is for certain tickets only")
             }
             _ => None,

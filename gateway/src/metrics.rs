@@ -28,6 +28,8 @@ pub struct Metrics {
     pub undelivered: Counter,
     /// Connections closed because their clients did not read.
     pub slow: Counter,
+    /// Tasks of tickets that panicked.
+    pub room_panics: Counter,
     /// Refused tokens, revocations, connections cut.
     pub audit: Audit,
     events: Family<EventLabels, Counter>,
@@ -60,6 +62,11 @@ impl Metrics {
             "followed_tickets",
             "Tickets followed for the sockets in them",
             self.followed.clone(),
+        );
+        registry.register(
+            "room_panics",
+            "Tasks of tickets that panicked; the connections of their members were ended",
+            self.room_panics.clone(),
         );
         registry.register(
             "channel_holes",

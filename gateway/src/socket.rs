@@ -273,8 +273,6 @@ async fn change(
         .change(ticket, change, &by, expected, grant)
         .await?;
     queue::updated(&call.app.io, &entry).await;
-    let ticket = entry
-        .ticket()
-        .ok_or_else(|| Error::Internal("a change without its ticket".into()))?;
+    let ticket = grant.show_after(&entry)?;
     Ok(Changed { ticket })
 }

@@ -8,6 +8,7 @@ pub mod epoch;
 pub mod follow;
 pub mod list;
 pub mod page;
+mod permit;
 pub mod view;
 mod warm;
 
@@ -30,6 +31,7 @@ struct Inner {
     admission: Watch,
     commit: Commit,
     read: Script,
+    owned: Script,
     enter: Script,
     warm: Script,
     salvage: Script,
@@ -65,6 +67,7 @@ impl Tickets {
             admission,
             commit,
             read: Script::new(include_str!("ticket/read.lua")),
+            owned: Script::new(include_str!("ticket/owned.lua")),
             enter: Script::new(enter::ENTER),
             warm: Script::new(include_str!("ticket/warm.lua")),
             salvage: Script::new(include_str!("ticket/warm/salvage.lua")),

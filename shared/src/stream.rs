@@ -243,19 +243,19 @@ impl Entry {
     /// The ticket after this entry; `None` where the entry does not carry what never changes.
     pub fn ticket(&self) -> Option<Ticket> {
         let base = self.base.as_ref()?;
-        Some(ticket(
-            self.ticket_id,
-            base,
-            &self.head,
-            &Numbers {
-                seq: self.seq,
-                public_seq: self.public_seq(),
-                message_count: self.message_count,
-                last: self.last(),
-                updated_at: self.at,
-                public_at: self.public_at(),
-            },
-        ))
+        Some(ticket(self.ticket_id, base, &self.head, &self.numbers()))
+    }
+
+    /// The numbers of the ticket after this entry.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            seq: self.seq,
+            public_seq: self.public_seq(),
+            message_count: self.message_count,
+            last: self.last(),
+            updated_at: self.at,
+            public_at: self.public_at(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use ticket_shared::{
 
 use super::input::{Body, Query, TicketId};
 use crate::{
-    access::{Action, Caller, Fields},
+    access::{Action, Caller, Fields, Grant},
     app::App,
     error::Error,
     queue,
@@ -89,7 +89,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(mut body): Body,
 ) -> Result<Response, Error> {
-    caller.grant(Action::Open)?;
+    let grant = caller.grant(Action::Open)?;
     if caller.side() == Some(UserType::User) {
         // Agents open tickets for others, users for themselves.
         caller.sign(&mut body, &Fields::OPEN)?;
@@ -117,14 +117,13 @@ pub(super) async fn create(
         closed_at: None,
     };
     let by = caller.actor().or_else(|| base.user());
-    let opened = app.tickets.open(id, &base, &head, by, key.is_some());
+    let opened = app
+        .tickets
+        .open(id, &base, &head, by, key.is_some(), &grant);
     let ticket = match opened.await? {
         Opened::New(entry) => {
-            let ticket = entry
-                .ticket()
-                .ok_or_else(|| Error::Internal("a creation without its ticket".into()))?;
-            queue::created(&app.io, ticket.clone()).await;
-            ticket
+            queue::created(&app.io, Grant::TEAM.show_after(&entry)?).await;
+            grant.show_after(&entry)?
         }
         Opened::Before(ticket) => *ticket,
     };

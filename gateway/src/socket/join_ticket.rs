@@ -1,6 +1,6 @@
 //! `join_ticket`: enter a ticket, and get its newest messages, or what was missed.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use fred::interfaces::ClientLike;
 use serde_json::Value;
@@ -12,9 +12,9 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Reply, inbound::Call};
 use crate::{
-    access::{Action, Fields},
+    access::{Action, Fields, Grant},
     error::Error,
-    ticket::follow::{JoinRequest, Outcome, Seat},
+    ticket::follow::{JoinRequest, Membership, Seat},
 };
 
 /// Time within which a join that fails for want of Redis is tried again before that is answered: a client that joins
@@ -56,8 +56,8 @@ async fn redis_is_back(call: &Call, deadline: Instant) -> bool {
 }
 
 /// Puts the socket into the ticket; a failure is not answered yet.
-async fn enter(call: &Call, join: JoinTicket, reply: Reply) -> Outcome {
-    permit(call, &join).await?;
+async fn enter(call: &Call, join: JoinTicket, reply: Reply) -> Result<Option<ErrorCode>, Error> {
+    let mut grant = permit(call, &join).await?;
     let JoinTicket {
         ticket_id,
         user_id,
@@ -66,40 +66,36 @@ async fn enter(call: &Call, join: JoinTicket, reply: Reply) -> Outcome {
         since,
         epoch,
     } = join;
+    // Without a token it is the side that the payload says.
+    grant.side = user_type;
     let person = Person {
         user_id,
         user_type,
         user_name,
     };
-    let seat = Seat::new(person);
-    let before = call
-        .connection
-        .joined()
-        .insert(ticket_id, Arc::clone(&seat));
     let (done, finished) = oneshot::channel();
     let since = since.map(|since| (since, epoch));
     call.app.follower.join(
         ticket_id,
         JoinRequest {
             socket: call.socket.clone(),
-            seat,
+            seat: Seat::new(person),
+            grant,
             since,
             reply,
             done,
         },
     );
     let Ok(outcome) = finished.await else {
+        call.connection.joined().remove(&ticket_id);
         return Err(Error::Internal("the ticket's task ended".into()));
     };
-    if !matches!(outcome, Ok(None)) {
-        let mut joined = call.connection.joined();
-        match before {
-            // Where it came as somebody else it may be in the ticket as before.
-            Some(before) => joined.insert(ticket_id, before),
-            None => joined.remove(&ticket_id),
-        };
-    }
-    outcome
+    match outcome.membership {
+        Membership::Unchanged => None,
+        Membership::In(seat) => call.connection.joined().insert(ticket_id, seat),
+        Membership::Out => call.connection.joined().remove(&ticket_id),
+    };
+    outcome.answered
 }
 
 /// The payload, with its caller in it.
@@ -110,7 +106,7 @@ fn read(call: &Call, mut payload: Value) -> Result<JoinTicket, Error> {
 
 /// Checks that the caller may be in the ticket. Whose a ticket is never changes, so this holds for as long as the token
 /// does.
-async fn permit(call: &Call, join: &JoinTicket) -> Result<(), Error> {
+async fn permit(call: &Call, join: &JoinTicket) -> Result<Grant, Error> {
     let grant = call.caller.grant(Action::Read)?;
     {
         let joined = call.connection.joined();
@@ -118,5 +114,9 @@ async fn permit(call: &Call, join: &JoinTicket) -> Result<(), Error> {
             call.app.admission.another_room(joined.len())?;
         }
     }
-    call.app.tickets.permit(join.ticket_id, &grant.reach).await
+    call.app
+        .tickets
+        .permit(join.ticket_id, &grant.reach)
+        .await?;
+    Ok(grant)
 }

@@ -56,7 +56,9 @@ pub(super) async fn handle(
             }
             answers.push(sent.map(|(message, duplicate)| {
                 // Every follower ends the writer's typing with the message; ours must not think that it goes on.
-                call.app.typing.wrote(ticket, &message.sender_id);
+                call.app
+                    .typing
+                    .wrote(ticket, message.sender_type, &message.sender_id);
                 Sent { message, duplicate }
             }));
         }

@@ -12,6 +12,7 @@ use std::{
 use fred::interfaces::{ClientLike, PubsubInterface};
 use serde_json::Value;
 use ticket_shared::{
+    domain::UserType,
     event::{Nothing, Typing},
     id::Id,
     redis::hot_path,
@@ -26,7 +27,7 @@ use crate::{
     ticket::{follow::TYPING, view::Part},
 };
 
-/// At most one "is typing" a sender and ticket goes out in this time.
+/// At most one "is typing" of a tab and ticket goes out in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells the others, unless they were told just now.
@@ -40,123 +41,138 @@ pub(super) async fn handle(call: &Call, mut payload: Value) -> Result<Nothing, E
         app.tickets.permit(typing.ticket_id, &grant.reach).await?;
         app.tickets.read(typing.ticket_id, Part::NONE).await?;
     }
+    let joined = call.connection.joined().get(&typing.ticket_id).cloned();
+    let side = call
+        .caller
+        .side()
+        .or_else(|| joined.map(|seat| seat.person.user_type));
     let socket = call.socket.id.to_string();
-    if app.typing.allows(&typing, &socket) {
-        publish(
-            app,
-            typing.ticket_id,
-            typing.sender_id,
-            typing.sender_name,
-            typing.is_typing,
-            socket,
-        )
-        .await?;
+    if app.typing.allows(&typing, side, &socket) {
+        let signal = Signal::Typing {
+            sender_id: typing.sender_id,
+            sender_name: typing.sender_name,
+            sender_type: side,
+            is_typing: typing.is_typing,
+            from: socket,
+        };
+        publish(app, typing.ticket_id, &signal).await?;
     }
     Ok(Nothing {})
 }
 
-async fn publish(
-    app: &App,
-    ticket: Id,
-    sender_id: String,
-    sender_name: String,
-    is_typing: bool,
-    from: String,
-) -> Result<(), Error> {
-    let signal = Signal::Typing {
-        sender_id,
-        sender_name,
-        is_typing,
-        from,
-    }
-    .encode()?;
+async fn publish(app: &App, ticket: Id, signal: &Signal) -> Result<(), Error> {
     let client = app.tickets.redis().with_options(&hot_path());
     client
-        .spublish::<i64, _, _>(app.tickets.keys().live(ticket), signal)
+        .spublish::<i64, _, _>(app.tickets.keys().live(ticket), signal.encode()?)
         .await?;
     Ok(())
 }
 
+/// A person who types in a ticket. A customer and an agent may have the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Typist {
+    ticket: Id,
+    side: Option<UserType>,
+    id: String,
+}
+
 /// Who was said to be typing, and when. Of this gateway's sockets only.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<HashMap<(Id, String), Said>>);
+pub struct Throttle(Mutex<HashMap<Typist, HashMap<String, Tab>>>);
 
+/// One tab of a typist, by its socket.
 #[derive(Debug)]
-struct Said {
+struct Tab {
     at: Instant,
-    /// The others were told that the sender types, and not that it ceased.
+    /// The others were told that it types, and not that it ceased.
     typing: bool,
     sender_name: String,
-    socket: String,
 }
 
 impl Throttle {
-    fn said(&self) -> MutexGuard<'_, HashMap<(Id, String), Said>> {
+    fn typists(&self) -> MutexGuard<'_, HashMap<Typist, HashMap<String, Tab>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the others are to be told; remembers that they are.
-    fn allows(&self, typing: &Typing, socket: &str) -> bool {
+    fn allows(&self, typing: &Typing, side: Option<UserType>, socket: &str) -> bool {
         let now = Instant::now();
-        let mut said = self.said();
-        if said.len() > 1_024 {
-            said.retain(|_, said| now.duration_since(said.at) < TYPING);
+        let mut typists = self.typists();
+        if typists.len() > 1_024 {
+            typists.retain(|_, tabs| {
+                tabs.retain(|_, tab| now.duration_since(tab.at) < TYPING);
+                !tabs.is_empty()
+            });
         }
-        let key = (typing.ticket_id, typing.sender_id.clone());
-        let allowed = match (said.get(&key), typing.is_typing) {
-            (Some(said), true) => now.duration_since(said.at) >= INTERVAL,
-            (Some(said), false) => said.typing,
+        let typist = Typist {
+            ticket: typing.ticket_id,
+            side,
+            id: typing.sender_id.clone(),
+        };
+        let known = typists
+            .get_mut(&typist)
+            .and_then(|tabs| tabs.get_mut(socket));
+        let allowed = match (&known, typing.is_typing) {
+            (Some(tab), true) => now.duration_since(tab.at) >= INTERVAL,
+            (Some(tab), false) => tab.typing,
             (None, is_typing) => is_typing,
         };
         if !allowed {
             return false;
         }
         if typing.is_typing {
-            let (sender_name, socket) = (typing.sender_name.clone(), socket.to_owned());
-            said.insert(
-                key,
-                Said {
-                    at: now,
-                    typing: true,
-                    sender_name,
-                    socket,
-                },
-            );
-        } else if let Some(said) = said.get_mut(&key) {
+            let tab = Tab {
+                at: now,
+                typing: true,
+                sender_name: typing.sender_name.clone(),
+            };
+            let tabs = typists.entry(typist).or_default();
+            tabs.insert(socket.to_owned(), tab);
+        } else if let Some(tab) = known {
             // The time stays: ceasing and beginning again does not make it more often.
-            said.typing = false;
+            tab.typing = false;
         }
         true
     }
 
     /// The sender wrote, which ends its typing everywhere.
-    pub(super) fn wrote(&self, ticket: Id, sender: &str) {
-        if let Some(said) = self.said().get_mut(&(ticket, sender.to_owned())) {
-            said.typing = false;
+    pub(super) fn wrote(&self, ticket: Id, side: UserType, sender: &str) {
+        let mut typists = self.typists();
+        // Nearly always.
+        if typists.is_empty() {
+            return;
+        }
+        for side in [Some(side), None] {
+            let id = sender.to_owned();
+            if let Some(tabs) = typists.get_mut(&Typist { ticket, side, id }) {
+                for tab in tabs.values_mut() {
+                    tab.typing = false;
+                }
+            }
         }
     }
 
-    /// A socket left a ticket, or all of them: whoever it was that typed there types no longer.
+    /// A socket left a ticket, or all of them: that tab types no longer.
     pub(super) async fn stopped(&self, app: &App, socket: &str, ticket: Option<Id>) {
         let mut ended = Vec::new();
-        self.said().retain(|(of, sender), said| {
-            let concerned = said.socket == socket && ticket.is_none_or(|ticket| ticket == *of);
-            if concerned && said.typing {
-                ended.push((*of, sender.clone(), said.sender_name.clone()));
-            }
-            !concerned
-        });
-        for (ticket, sender_id, sender_name) in ended {
-            if let Err(error) = publish(
-                app,
-                ticket,
-                sender_id,
-                sender_name,
-                false,
-                socket.to_owned(),
-            )
-            .await
+        self.typists().retain(|typist, tabs| {
+            if ticket.is_none_or(|ticket| ticket == typist.ticket)
+                && let Some(tab) = tabs.remove(socket)
+                && tab.typing
             {
+                ended.push((typist.clone(), tab.sender_name));
+            }
+            !tabs.is_empty()
+        });
+        for (typist, sender_name) in ended {
+            let signal = Signal::Typing {
+                sender_id: typist.id,
+                sender_name,
+                sender_type: typist.side,
+                is_typing: false,
+                from: socket.to_owned(),
+            };
+            if let Err(error) = publish(app, typist.ticket, &signal).await {
                 // It ends by itself a little later.
                 tracing::debug!(error = %error, "end of typing not published");
             }
@@ -167,6 +183,8 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const USER: Option<UserType> = Some(UserType::User);
 
     fn typing(is_typing: bool) -> Typing {
         let ticket_id = Id::from_bytes([1; 12]);
@@ -181,15 +199,15 @@ mod tests {
     #[test]
     fn a_fast_typist_is_announced_once() {
         let throttle = Throttle::default();
-        assert!(throttle.allows(&typing(true), "s"));
-        assert!(!throttle.allows(&typing(true), "s"));
+        assert!(throttle.allows(&typing(true), USER, "s"));
+        assert!(!throttle.allows(&typing(true), USER, "s"));
         assert!(
-            throttle.allows(&typing(false), "s"),
+            throttle.allows(&typing(false), USER, "s"),
             "the end is always told"
         );
-        assert!(!throttle.allows(&typing(false), "s"), "but once");
+        assert!(!throttle.allows(&typing(false), USER, "s"), "but once");
         assert!(
-            !throttle.allows(&typing(true), "s"),
+            !throttle.allows(&typing(true), USER, "s"),
             "and a new beginning waits its time"
         );
     }
@@ -197,8 +215,21 @@ mod tests {
     #[test]
     fn after_a_message_there_is_nothing_to_end() {
         let throttle = Throttle::default();
-        assert!(throttle.allows(&typing(true), "s"));
-        throttle.wrote(Id::from_bytes([1; 12]), "u1");
-        assert!(!throttle.allows(&typing(false), "s"));
+        assert!(throttle.allows(&typing(true), USER, "s"));
+        throttle.wrote(Id::from_bytes([1; 12]), UserType::User, "u1");
+        assert!(!throttle.allows(&typing(false), USER, "s"));
+    }
+
+    #[test]
+    fn tabs_and_sides_do_not_hide_each_other() {
+        let throttle = Throttle::default();
+        assert!(throttle.allows(&typing(true), USER, "s"));
+        assert!(throttle.allows(&typing(true), USER, "another tab"));
+        assert!(throttle.allows(&typing(true), Some(UserType::Agent), "s"));
+        throttle.wrote(Id::from_bytes([1; 12]), UserType::User, "u1");
+        for tab in ["s", "another tab"] {
+            assert!(!throttle.allows(&typing(false), USER, tab), "{tab}");
+        }
+        assert!(throttle.allows(&typing(false), Some(UserType::Agent), "s"));
     }
 }

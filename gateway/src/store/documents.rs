@@ -2,9 +2,9 @@
 
 use mongodb::bson::RawDocument;
 use ticket_shared::{
-    domain::{Message, Priority, Status, Ticket, UserType, limits},
+    domain::{Message, Priority, Status, UserType, limits},
     id::Id,
-    stream::{Base, Head, Last, Numbers, ticket},
+    stream::{Base, Head, Last, Numbers},
     time::Time,
 };
 
@@ -49,14 +49,6 @@ pub(super) fn stored(id: Id, document: &RawDocument) -> Stored {
         },
         numbered: seq.is_some(),
     }
-}
-
-/// The ticket in a document, as this side of it sees it; `None` for a document that nobody could address.
-pub(super) fn listed(document: &RawDocument, side: UserType) -> Option<Ticket> {
-    let id = id(document)?;
-    let stored = stored(id, document);
-    let numbers = stored.numbers.seen_by(side);
-    Some(ticket(id, &stored.base, &stored.head, &numbers))
 }
 
 /// The message in a document of this ticket; `None` for a document that nobody could address. Its number is

@@ -26,6 +26,9 @@ use crate::access::{Grant, Reach};
 
 const TICKETS: &str = "tickets";
 
+/// Pages that are read for one, at most: more than one only if the database finds tickets that are not the caller's.
+const ROUNDS: usize = 16;
+
 /// The id that orders a ticket whose `_id` is a text.
 const LISTED_ID: &str = "_listedId";
 
@@ -52,9 +55,40 @@ impl Store {
         limit: usize,
         grant: &Grant,
     ) -> Result<Vec<Ticket>, StoreError> {
-        if limit == 0 {
-            return Ok(Vec::new());
+        let (mut after, mut tickets) = (after, Vec::new());
+        for _ in 0..ROUNDS {
+            if tickets.len() >= limit {
+                break;
+            }
+            let page = self.listed(after, excluding, limit, &grant.reach).await?;
+            let more = page.len() >= limit;
+            after = page.last().map(|(id, last)| (last.base.created_at, *id));
+            // The database may compare by its own rules, such as a collation that knows no letter case.
+            tickets.extend(page.iter().filter_map(|(id, stored)| {
+                let Stored {
+                    base,
+                    head,
+                    numbers,
+                    ..
+                } = stored;
+                grant.show(*id, base, head, numbers).ok()
+            }));
+            if !more {
+                break;
+            }
         }
+        tickets.truncate(limit);
+        Ok(tickets)
+    }
+
+    /// The newest tickets that the database finds within reach, at most `limit`.
+    async fn listed(
+        &self,
+        after: Option<(i64, Id)>,
+        excluding: &[Id],
+        limit: usize,
+        reach: &Reach,
+    ) -> Result<Vec<(Id, Stored)>, StoreError> {
         let at_most = i64::try_from(limit).unwrap_or(i64::MAX);
         let options = FindOptions::builder()
             .sort(doc! { "createdAt": -1, "_id": -1 })
@@ -62,18 +96,42 @@ impl Store {
             .batch_size(1_000)
             .build();
         let (regular, odd) = try_join(
-            self.find(TICKETS, regular(after, excluding, &grant.reach), options),
-            self.aggregate(TICKETS, odd(after, excluding, &grant.reach, at_most)),
+            self.find(TICKETS, regular(after, excluding, reach), options),
+            self.aggregate(TICKETS, odd(after, excluding, reach, at_most)),
         )
         .await?;
-        let mut tickets: Vec<_> = regular
+        let mut page: Vec<_> = regular
             .iter()
             .chain(&odd)
-            .filter_map(|found| documents::listed(found, grant.side))
+            .filter_map(|found| {
+                let id = documents::id(found)?;
+                Some((id, documents::stored(id, found)))
+            })
             .collect();
-        tickets.sort_by_key(|ticket| Reverse((ticket.created_at, ticket.id)));
-        tickets.truncate(limit);
-        Ok(tickets)
+        page.sort_by_key(|(id, stored)| Reverse((stored.base.created_at, *id)));
+        page.truncate(limit);
+        Ok(page)
+    }
+
+    /// Whether there is a ticket of this id within reach. A ticket beyond it costs what none costs: the database
+    /// answers with nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn owned(&self, id: Id, reach: &Reach) -> Result<bool, StoreError> {
+        let mut filter = doc! { "_id": { "$in": excluded(&[id]) } };
+        if let Some((field, condition)) = within(reach) {
+            filter.insert("$and", [doc! { field: condition }]);
+        }
+        let options = FindOptions::builder()
+            .projection(doc! { "userId": 1 })
+            .limit(1)
+            .build();
+        let found = self.find(TICKETS, filter, options).await?;
+        Ok(found.iter().any(|document| {
+            let owner = documents::stored(id, document).base.user_id;
+            reach.admits(id, owner.as_deref())
+        }))
     }
 
     /// How many tickets there are, without those in `excluding`. It looks at every ticket.
@@ -114,11 +172,25 @@ fn beyond((at, id): (i64, Id), at_field: &str, id_field: &str) -> Document {
 fn within(reach: &Reach) -> Option<(&'static str, Document)> {
     match reach {
         Reach::All => None,
-        // Whatever form the former server or its clients' schemas keep a person's id in.
+        // The forms in which the former server or its clients' schemas keep a person's id, if reading them gives this
+        // text again: `7` is not `7.0`.
         Reach::Of(user) => {
-            let mut forms: Vec<Bson> = vec![user.as_str().into()];
-            forms.extend(ObjectId::parse_str(user).ok().map(Bson::from));
-            forms.extend(user.parse::<i64>().ok().map(Bson::from));
+            let number = user.parse::<i64>().ok();
+            let float = user.parse::<f64>().ok();
+            let object = ObjectId::parse_str(user).ok();
+            let forms: Vec<Bson> = [
+                Some(user.as_str().into()),
+                object.filter(|id| id.to_hex() == *user).map(Bson::from),
+                number
+                    .filter(|number| number.to_string() == *user)
+                    .map(Bson::from),
+                float
+                    .filter(|number| number.to_string() == *user)
+                    .map(Bson::from),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
             Some(("userId", doc! { "$in": forms }))
         }
         Reach::These(tickets) => Some(("_id", doc! { "$in": excluded(tickets) })),

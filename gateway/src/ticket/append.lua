@@ -122,8 +122,8 @@ local function append(k, r, a)
   if op ~= 'created' and not (s.whole and s.epoch == epoch) then return {'doubted'} end
 
   if expected ~= '' then
-    local at = tonumber(expected)
-    if at ~= seq and not (as_user == '1' and at == pub) then return snapshot('stale') end
+    -- A user's position is that of what users see: the other one would tell of internal messages.
+    if tonumber(expected) ~= (as_user == '1' and pub or seq) then return snapshot('stale') end
   end
 
   if ARGV[r + 6] ~= '' then

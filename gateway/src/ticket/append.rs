@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use ticket_shared::{
-    domain::{Agent, Message, Status, Ticket, UserType},
+    domain::{Agent, Message, Status, Ticket},
     id::Id,
     redis::COMMAND_TIMEOUT,
     stream::{Actor, Base, Entry, Head, NewMessage, preview},
@@ -181,8 +181,9 @@ impl Tickets {
         head: &Head,
         by: Option<Actor>,
         retried: bool,
+        grant: &Grant,
     ) -> Result<Opened, Error> {
-        if retried && let Some(before) = self.opened_before(id, base).await? {
+        if retried && let Some(before) = self.opened_before(id, base, grant).await? {
             return Ok(Opened::Before(Box::new(before)));
         }
         let call = Call {
@@ -192,9 +193,17 @@ impl Tickets {
             change: json!({ "by": by }).to_string(),
             more: [serde_json::to_string(base)?, serde_json::to_string(head)?],
         };
-        match self.append_one(id, &Grant::TEAM, call).await? {
+        // Whose it will be stands in it alone.
+        let anybody = Grant {
+            side: grant.side,
+            ..Grant::TEAM
+        };
+        match self.append_one(id, &anybody, call).await? {
             Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
             Answer::Exists(ticket, first) => {
+                if !grant.reach.admits(id, first.user_id.as_deref()) {
+                    return Err(Error::TicketNotFound);
+                }
                 same(ticket, &first, base).map(|ticket| Opened::Before(Box::new(ticket)))
             }
             _ => Err(Error::Internal(
@@ -205,15 +214,20 @@ impl Tickets {
 
     /// The ticket that an earlier request of the same key opened, if it has left Redis since. Where MongoDB
     /// can't be asked nobody can say, and opening it anew would restart an old ticket's log at 1.
-    async fn opened_before(&self, id: Id, base: &Base) -> Result<Option<Ticket>, Error> {
+    async fn opened_before(
+        &self,
+        id: Id,
+        base: &Base,
+        grant: &Grant,
+    ) -> Result<Option<Ticket>, Error> {
         if let Some(view) = self.peek(id, Part::NONE).await? {
-            let ticket = view.ticket(id, UserType::Agent);
+            let ticket = view.show(id, grant)?;
             return same(ticket, &view.base, base).map(Some);
         }
         let Some(stored) = self.0.store.ticket(id).await? else {
             return Ok(None);
         };
-        let ticket = ticket_shared::stream::ticket(id, &stored.base, &stored.head, &stored.numbers);
+        let ticket = grant.show(id, &stored.base, &stored.head, &stored.numbers)?;
         same(ticket, &stored.base, base).map(Some)
     }
 
@@ -252,12 +266,21 @@ impl Tickets {
                 }
             };
             if matches!(hurdle, Answer::Hidden) {
-                return Err(self.hide(id).await);
+                return Err(self.hidden(id, &grant.reach).await);
             }
             self.permit(id, &grant.reach).await?;
             Box::pin(self.warm(id)).await?;
         }
         Err(gone())
+    }
+
+    /// The error for a ticket that the script found to be somebody else's: after the work that one takes which it did
+    /// not find.
+    async fn hidden(&self, id: Id, reach: &Reach) -> Error {
+        self.permit(id, reach)
+            .await
+            .err()
+            .unwrap_or(Error::TicketNotFound)
     }
 
     async fn append_once(
@@ -271,7 +294,7 @@ impl Tickets {
         let told = self.0.commit.call(keys.partition(id), run).await?;
         let told = told.into_iter().zip(calls);
         told.map(|(answer, call)| {
-            match answer.and_then(|answer| call.answer(id, grant.side, answer)) {
+            match answer.and_then(|answer| call.answer(id, grant, answer)) {
                 // Then nothing is known of the others either, and all of them are tried again, in order.
                 Err(error @ Error::Unavailable { .. }) => Err(error),
                 Ok(Answer::Limited { retry_after_ms }) => {

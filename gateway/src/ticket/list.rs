@@ -10,7 +10,7 @@ use fred::{
 };
 use futures::future::try_join_all;
 use ticket_shared::{
-    domain::{Counts, Ticket, UserType},
+    domain::{Counts, Ticket},
     id::Id,
     redis::hot_path,
 };
@@ -67,7 +67,7 @@ impl Tickets {
         limit: usize,
         grant: &Grant,
     ) -> Result<Vec<Ticket>, Error> {
-        let mut tickets = self.unpersisted(grant.side).await?;
+        let mut tickets = self.unpersisted(grant).await?;
         let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let after = cursor.map(|cursor| (cursor.created_at, cursor.id));
         tickets.retain(|ticket| {
@@ -85,7 +85,7 @@ impl Tickets {
     /// # Errors
     /// Redis or MongoDB can't be reached.
     pub async fn counts(&self) -> Result<Counts, Error> {
-        let tickets = self.unpersisted(UserType::Agent).await?;
+        let tickets = self.unpersisted(&Grant::TEAM).await?;
         let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let mut counts = self.0.store.counts(&hot).await?;
         for ticket in tickets {
@@ -95,7 +95,7 @@ impl Tickets {
     }
 
     /// The tickets that MongoDB does not have as they are.
-    async fn unpersisted(&self, side: UserType) -> Result<Vec<Ticket>, Error> {
+    async fn unpersisted(&self, grant: &Grant) -> Result<Vec<Ticket>, Error> {
         let client = self.0.redis.with_options(&hot_path());
         let keys = &self.0.keys;
         let dirty = try_join_all((0..keys.partitions()).map(|partition| {
@@ -117,7 +117,7 @@ impl Tickets {
         .await?;
         Ok(views
             .into_iter()
-            .filter_map(|(id, view)| Some(view?.ticket(id, side)))
+            .filter_map(|(id, view)| view?.show(id, grant).ok())
             .collect())
     }
 }

@@ -43,7 +43,7 @@ impl Tickets {
     pub async fn ticket(&self, id: Id, grant: &Grant) -> Result<Ticket, Error> {
         self.permit(id, &grant.reach).await?;
         if let Some(view) = self.peek(id, Part::NONE).await? {
-            return Ok(view.ticket(id, grant.side));
+            return view.show(id, grant);
         }
         let stored = self
             .0
@@ -52,15 +52,10 @@ impl Tickets {
             .await?
             .ok_or(Error::TicketNotFound)?;
         if stored.numbered {
-            return Ok(stream::ticket(
-                id,
-                &stored.base,
-                &stored.head,
-                &stored.numbers.seen_by(grant.side),
-            ));
+            return grant.show(id, &stored.base, &stored.head, &stored.numbers);
         }
         let view = self.read(id, Part::NONE).await?;
-        Ok(view.ticket(id, grant.side))
+        view.show(id, grant)
     }
 
     /// A page of messages, oldest first. Internal ones are among them where the caller may see those.

@@ -2,13 +2,13 @@
 
 use fred::types::Value;
 use ticket_shared::{
-    domain::{Ticket, UserType},
+    domain::Ticket,
     id::Id,
-    stream::{self, Base, Entry, Head, Last, Numbers},
+    stream::{Base, Entry, Head, Last, Numbers},
 };
 
 use super::Tickets;
-use crate::{access::Reach, error::Error, script::Items};
+use crate::{access::Grant, error::Error, script::Items};
 
 /// Which entries a read wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,9 +91,12 @@ pub struct View {
 }
 
 impl View {
-    /// The ticket as one side of it sees it.
-    pub fn ticket(&self, id: Id, side: UserType) -> Ticket {
-        stream::ticket(id, &self.base, &self.head, &self.numbers.seen_by(side))
+    /// The ticket as the holder of a grant sees it.
+    ///
+    /// # Errors
+    /// As [`Grant::show`].
+    pub fn show(&self, id: Id, grant: &Grant) -> Result<Ticket, Error> {
+        grant.show(id, &self.base, &self.head, &self.numbers)
     }
 
     /// Whether documents of the former server still wait for their numbers in MongoDB.
@@ -187,7 +190,7 @@ fn since_1970(items: &mut Items) -> Option<i64> {
 pub(super) fn parse_refusal(
     items: &mut Items,
     id: Id,
-    side: UserType,
+    grant: &Grant,
 ) -> Result<(Ticket, Base), Error> {
     let (seq, public_seq, message_count) = (items.number(), items.number(), items.number());
     let last = items
@@ -205,40 +208,11 @@ pub(super) fn parse_refusal(
         updated_at,
         public_at: since_1970(items).unwrap_or(updated_at),
     };
-    let ticket = stream::ticket(id, &base, &head, &numbers.seen_by(side));
+    let ticket = grant.show(id, &base, &head, &numbers)?;
     Ok((ticket, base))
 }
 
 impl Tickets {
-    /// Whether a caller may touch a ticket, where that depends on whose it is.
-    ///
-    /// # Errors
-    /// [`Error::TicketNotFound`] where it may not; or Redis, or MongoDB where it is needed, can't be reached.
-    pub async fn permit(&self, id: Id, reach: &Reach) -> Result<(), Error> {
-        if *reach == Reach::All {
-            return Ok(());
-        }
-        if let Some(view) = self.peek(id, Part::NONE).await? {
-            if reach.admits(id, view.base.user_id.as_deref()) {
-                return Ok(());
-            }
-            return Err(self.hide(id).await);
-        }
-        match self.0.store.ticket(id).await? {
-            Some(stored) if reach.admits(id, stored.base.user_id.as_deref()) => Ok(()),
-            _ => Err(Error::TicketNotFound),
-        }
-    }
-
-    /// What is said of a ticket that is not the caller's. It takes what looking for one takes that does not
-    /// exist: else the time would tell them apart.
-    pub(super) async fn hide(&self, id: Id) -> Error {
-        match self.0.store.ticket(id).await {
-            Ok(_) => Error::TicketNotFound,
-            Err(error) => error.into(),
-        }
-    }
-
     /// Reads a ticket, if Redis has it. Where it has a part of it only, the rest is brought back first.
     ///
     /// # Errors

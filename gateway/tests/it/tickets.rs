@@ -43,7 +43,7 @@ pub(crate) async fn opened(world: &World) -> Ticket {
     let id = Id::fresh().unwrap();
     match world
         .tickets
-        .open(id, &base, &head, None, false)
+        .open(id, &base, &head, None, false, &Grant::TEAM)
         .await
         .unwrap()
     {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ClassifyForLog, DecodeError, Entry};
-use crate::domain::Person;
+use crate::domain::{Person, UserType};
 
 /// What goes over a ticket's channel without a place in its log: it is true for a moment, and nobody who
 /// missed it misses anything.
@@ -17,6 +17,9 @@ pub enum Signal {
         sender_id: String,
         /// The name to show.
         sender_name: String,
+        /// The side; left out if it is not known, and by versions before there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender_type: Option<UserType>,
         /// Began, or ceased.
         is_typing: bool,
         /// The socket it came from, which does not get it back.

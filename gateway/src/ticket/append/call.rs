@@ -95,7 +95,7 @@ pub(super) fn run(
 
 impl Call {
     /// Reads what the script answered.
-    pub(super) fn answer(&self, id: Id, side: UserType, answer: Value) -> Result<Answer, Error> {
+    pub(super) fn answer(&self, id: Id, grant: &Grant, answer: Value) -> Result<Answer, Error> {
         let mut items = Items::of(answer);
         match items.text().as_deref() {
             Some("ok") => {
@@ -113,10 +113,10 @@ impl Call {
                 frame: items.bytes(),
             }),
             Some("stale") => {
-                let (ticket, _) = parse_refusal(&mut items, id, side)?;
+                let (ticket, _) = parse_refusal(&mut items, id, grant)?;
                 Ok(Answer::Stale(ticket))
             }
-            Some("exists") => parse_refusal(&mut items, id, side)
+            Some("exists") => parse_refusal(&mut items, id, grant)
                 .map(|(ticket, base)| Answer::Exists(ticket, base)),
             Some("cold" | "doubted") => Ok(Answer::Cold),
             Some("hidden") => Ok(Answer::Hidden),

@@ -27,17 +27,23 @@ mod catch_up;
 mod emit;
 mod join;
 mod member;
+mod members;
 mod outbox;
+mod typing;
 
 pub use emit::{TYPING, changed};
 pub use member::Seat;
 
 use emit::TOGETHER;
 use member::Member;
+use members::Members;
 use outbox::Outbox;
+use typing::{Typing, Typist};
 
 use super::{Command, Follower, Shared};
-use crate::{adapter::Adapter, error::Error, mailbox, presence::GRACE, queue, socket::Reply};
+use crate::{
+    access::Grant, adapter::Adapter, error::Error, mailbox, presence::GRACE, queue, socket::Reply,
+};
 
 /// How long a ticket is followed after its last socket left: past the grace of that socket's person.
 const LINGER: Duration = Duration::from_secs(5);
@@ -48,6 +54,8 @@ pub struct JoinRequest {
     pub socket: SocketRef<Adapter>,
     /// As whom.
     pub seat: Arc<Seat>,
+    /// What it may see.
+    pub grant: Grant,
     /// The last `seq` that it saw, and the epoch, where it comes back.
     pub since: Option<(u64, Option<String>)>,
     /// Answers the client. Done by the ticket's task, so that no event comes before the answer.
@@ -66,8 +74,26 @@ pub struct LeaveRequest {
     pub reply: Option<Reply>,
 }
 
-/// The outcome of a join: whether the socket had gone, or the error that nothing was answered for yet.
-pub type Outcome = Result<Option<ErrorCode>, Error>;
+/// The end of a join: what became of the answer, and whether the socket is in the ticket now. The ticket's task owns who is
+/// in it; a connection only notes what it is told here.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether the socket had gone, or the error that nothing was answered for yet.
+    pub answered: Result<Option<ErrorCode>, Error>,
+    /// Whether the socket is in the ticket.
+    pub membership: Membership,
+}
+
+/// Whether a socket is in a ticket after a join.
+#[derive(Debug)]
+pub enum Membership {
+    /// As before: the ticket's task was not reached.
+    Unchanged,
+    /// It is, at this seat.
+    In(Arc<Seat>),
+    /// It is not.
+    Out,
+}
 
 /// The task's state.
 pub(super) struct Room {
@@ -75,11 +101,11 @@ pub(super) struct Room {
     shared: Shared,
     missed: Arc<AtomicBool>,
     /// Everybody of this gateway, by socket.
-    members: HashMap<Sid, Box<Member>>,
+    members: Members<Sid, Box<Member>>,
     /// What the members have seen; nothing before the first of them came.
     seen: Option<Seen>,
-    /// Who types, until when.
-    typing: HashMap<String, (String, Instant)>,
+    /// Who types.
+    typing: HashMap<Typist, Typing>,
     next_beat: Instant,
     /// When to look whether somebody's grace is over.
     sweep_at: Option<Instant>,
@@ -106,9 +132,9 @@ impl Room {
         Self {
             ticket,
             next_beat: shared.presence.next_beat(ticket),
+            members: Members::new(shared.metrics.clone()),
             shared,
             missed,
-            members: HashMap::new(),
             seen: None,
             typing: HashMap::new(),
             sweep_at: None,
@@ -134,7 +160,7 @@ impl Room {
             // The subscribing task is gone: the process is stopping.
             Err(_) => return,
         }
-        self.shared.metrics.followed.inc();
+        self.members.follow();
         let mut stopping = self.shared.life.until_stopping();
         let mut timer = Box::pin(sleep_until(self.next_timer()));
         loop {
@@ -176,7 +202,6 @@ impl Room {
             }
             self.flush().await;
         }
-        self.shared.metrics.followed.dec();
     }
 
     /// Without a subscription nobody gets in. The next one who asks begins anew.
@@ -194,7 +219,11 @@ impl Room {
                     part: "redis",
                     reason: reason.clone(),
                 };
-                let _ = request.done.send(Err(error));
+                let outcome = Outcome {
+                    answered: Err(error),
+                    membership: Membership::Out,
+                };
+                let _ = request.done.send(outcome);
             }
         }
     }
@@ -228,7 +257,7 @@ impl Room {
     }
 
     fn next_timer(&self) -> Instant {
-        let typing = self.typing.values().map(|(_, until)| *until);
+        let typing = self.typing.values().flat_map(Typing::ends);
         let others = [Some(self.next_beat), self.sweep_at, self.end_at];
         typing
             .chain(others.into_iter().flatten())
@@ -238,7 +267,7 @@ impl Room {
 
     async fn timers(&mut self) {
         let now = Instant::now();
-        self.end_typing(|until| until <= now).await;
+        self.end_typing(now).await;
         self.flush().await;
         let sweep = self.sweep_at.is_some_and(|at| at <= now);
         let beat = self.next_beat <= now;

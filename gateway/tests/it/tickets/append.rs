@@ -197,14 +197,14 @@ async fn an_idempotency_key_opens_one_ticket_and_says_when_it_is_misused() {
         assert!(matches!(
             world
                 .tickets
-                .open(id, &base, &head, None, true)
+                .open(id, &base, &head, None, true, &Grant::TEAM)
                 .await
                 .unwrap(),
             Opened::New(_)
         ));
         let Opened::Before(ticket) = world
             .tickets
-            .open(id, &base, &head, None, true)
+            .open(id, &base, &head, None, true, &Grant::TEAM)
             .await
             .unwrap()
         else {
@@ -214,7 +214,7 @@ async fn an_idempotency_key_opens_one_ticket_and_says_when_it_is_misused() {
         base.fingerprint = Some("said that".into());
         let error = world
             .tickets
-            .open(id, &base, &head, None, true)
+            .open(id, &base, &head, None, true, &Grant::TEAM)
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Conflict(_, ticket) if ticket.id == id));

@@ -150,7 +150,10 @@ async fn what_nothing_has_is_not_passed_over() {
         // With its state gone, too, there is a word that it was there, and nobody opens it anew.
         delete(&world, id, &["state"]).await;
         let (base, head) = parts("s");
-        let again = world.tickets.open(id, &base, &head, None, true).await;
+        let again = world
+            .tickets
+            .open(id, &base, &head, None, true, &Grant::TEAM)
+            .await;
         assert!(matches!(again, Err(Error::Unavailable { .. })));
         // A worker that found that nothing is owed any more ends it.
         let dirty = world.keys.dirty(world.keys.partition(id));
@@ -229,13 +232,15 @@ async fn an_idempotency_key_is_not_taken_for_new_while_mongodb_is_away() {
         let away = world.without_mongo();
         let (base, head) = parts("s");
         let id = Id::of_ticket("", "known perhaps");
-        let refused = away.open(id, &base, &head, None, true).await;
+        let refused = away.open(id, &base, &head, None, true, &Grant::TEAM).await;
         assert!(matches!(
             refused,
             Err(Error::Unavailable { part: "mongo", .. })
         ));
         let fresh = Id::fresh().unwrap();
-        let opened = away.open(fresh, &base, &head, None, false).await;
+        let opened = away
+            .open(fresh, &base, &head, None, false, &Grant::TEAM)
+            .await;
         assert!(matches!(opened, Ok(Opened::New(_))));
     })
     .await;

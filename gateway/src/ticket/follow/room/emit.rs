@@ -1,14 +1,11 @@
 //! What the sockets of one ticket are told, and who of them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use ticket_shared::{
     domain::{Person, UserType},
-    event::{
-        AgentAssigned, MessageReceived, Resync, TicketUpdated, TypingIndicator, UserJoined,
-        UserLeft, server,
-    },
+    event::{AgentAssigned, MessageReceived, Resync, TicketUpdated, UserJoined, UserLeft, server},
     stream::{Actor, Change, Entry, Signal},
 };
 use tokio::time::Instant;
@@ -45,7 +42,7 @@ fn until_next_round(packets: usize, took: Duration) -> Duration {
 }
 
 /// What tells persons apart.
-fn of(person: &Person) -> (UserType, String) {
+pub(super) fn of(person: &Person) -> (UserType, String) {
     (person.user_type, person.user_id.clone())
 }
 
@@ -58,7 +55,8 @@ impl Room {
         let (internal, seq, prev_seq) = (entry.internal(), entry.seq, entry.prev_seq);
         tracing::debug!(ticket.id = %self.ticket, seq, sockets = self.members.len(), "emitting");
         if let Some(message) = entry.message() {
-            self.no_longer_typing(&message.sender_id.clone()).await;
+            self.no_longer_typing(message.sender_type, &message.sender_id)
+                .await;
             let event = MessageReceived {
                 message,
                 seq,
@@ -86,23 +84,7 @@ impl Room {
     /// Something that has no place in the log.
     pub(super) async fn signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Typing {
-                sender_id,
-                sender_name,
-                is_typing,
-                from,
-            } => {
-                if is_typing {
-                    self.typing.insert(
-                        sender_id.clone(),
-                        (sender_name.clone(), Instant::now() + TYPING),
-                    );
-                } else if self.typing.remove(&sender_id).is_none() {
-                    return;
-                }
-                self.tell_typing(sender_id, sender_name, is_typing, Some(from))
-                    .await;
-            }
+            typing @ Signal::Typing { .. } => self.typing(typing).await,
             Signal::Joined(person) => {
                 let event = UserJoined {
                     ticket_id: self.ticket,
@@ -124,57 +106,6 @@ impl Room {
         }
     }
 
-    /// Ends the typing of everybody whose time `is_over`.
-    pub(super) async fn end_typing(&mut self, is_over: impl Fn(Instant) -> bool) {
-        let over: Vec<String> = self
-            .typing
-            .iter()
-            .filter(|(_, (_, until))| is_over(*until))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for sender in over {
-            self.no_longer_typing(&sender).await;
-        }
-    }
-
-    async fn no_longer_typing(&mut self, sender: &str) {
-        if let Some((name, _)) = self.typing.remove(sender) {
-            self.tell_typing(sender.to_owned(), name, false, None).await;
-        }
-    }
-
-    /// Tells the others, not the tabs of the one who types.
-    async fn tell_typing(
-        &mut self,
-        sender_id: String,
-        sender_name: String,
-        is_typing: bool,
-        from: Option<String>,
-    ) {
-        // A client may type under another id than it joined with.
-        let typist = from
-            .and_then(|socket| self.members.get(&socket.parse().ok()?))
-            .map(|member| Arc::clone(&member.seat));
-        let expires_in_ms = if is_typing {
-            u64::try_from(TYPING.as_millis()).unwrap_or(0)
-        } else {
-            0
-        };
-        let event = TypingIndicator {
-            ticket_id: self.ticket,
-            sender_id,
-            sender_name,
-            is_typing,
-            expires_in_ms,
-        };
-        let mut but: Vec<_> = [UserType::User, UserType::Agent]
-            .map(|side| (side, event.sender_id.clone()))
-            .into();
-        but.extend(typist.iter().map(|seat| of(&seat.person)));
-        self.to(Whom::AllBut(but), server::TYPING_INDICATOR, &event)
-            .await;
-    }
-
     pub(super) async fn tell_resync(&mut self, epoch: &str) {
         let event = Resync {
             ticket_id: self.ticket,
@@ -184,7 +115,7 @@ impl Room {
     }
 
     /// Emits to this gateway's sockets in the ticket, with what else there is, at the next [`Room::flush`].
-    async fn to<T: Serialize>(&mut self, whom: Whom, event: &'static str, payload: &T) {
+    pub(super) async fn to<T: Serialize>(&mut self, whom: Whom, event: &'static str, payload: &T) {
         self.outbox.put(whom, event, payload);
         if self.outbox.len() >= TOGETHER {
             self.flush().await;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use engineioxide::Outlet;
 use socketioxide::extract::SocketRef;
 use ticket_shared::{
-    domain::Message,
+    domain::{Message, UserType},
     event::{ErrorCode, Joined},
     id::Id,
 };
 use tokio::time::Instant;
 
-use super::{JoinRequest, LINGER, Member, Room, Seat};
+use super::{JoinRequest, LINGER, Member, Membership, Outcome, Room, Seat};
 use crate::{
+    access::Grant,
     adapter::Adapter,
     error::Error,
     presence::Lease,
@@ -20,7 +21,7 @@ use crate::{
     socket::Connection,
     ticket::{
         page::visible_to,
-        view::{Part, View, Which},
+        view::{Part, View},
     },
 };
 
@@ -35,13 +36,14 @@ impl Room {
         let JoinRequest {
             socket,
             seat,
+            grant,
             since,
             reply,
             done,
         } = request;
         self.flush().await;
-        let joined = self.enter(&socket, seat, since).await;
-        let outcome = match joined {
+        let joined = self.enter(&socket, seat, &grant, since).await;
+        let answered = match joined {
             Ok(Some(joined)) => Ok(reply.send(Ok(joined))),
             // It went while it was let in: there is nobody to answer.
             Ok(None) => Ok(Some(ErrorCode::Unavailable)),
@@ -49,7 +51,14 @@ impl Room {
         };
         self.end_at = self.members.is_empty().then(|| Instant::now() + LINGER);
         // The socket's task may have ended with its socket.
-        let _ = done.send(outcome);
+        let membership = match self.members.get(&socket.id) {
+            Some(member) => Membership::In(Arc::clone(&member.seat)),
+            None => Membership::Out,
+        };
+        let _ = done.send(Outcome {
+            answered,
+            membership,
+        });
     }
 
     /// Puts a socket into the ticket; nothing where it went meanwhile.
@@ -57,9 +66,9 @@ impl Room {
         &mut self,
         socket: &SocketRef<Adapter>,
         seat: Arc<Seat>,
+        grant: &Grant,
         since: Option<(u64, Option<String>)>,
     ) -> Result<Option<Joined>, Error> {
-        let which = visible_to(seat.person.user_type);
         let lease = Lease {
             socket: socket.id.as_str(),
             person: &seat.person,
@@ -73,13 +82,13 @@ impl Room {
             self.flush().await;
             self.members.remove(&socket.id);
         }
-        let newest = Part::newest(LATEST, which);
+        let newest = Part::newest(LATEST, visible_to(grant.side));
         let (view, participants) = self
             .shared
             .tickets
             .enter(self.ticket, newest, lease)
             .await?;
-        let (messages, recovered) = match self.messages_for(&view, since, which).await {
+        let (messages, recovered) = match self.messages_for(&view, since, grant.side).await {
             Ok(messages) => messages,
             Err(error) => {
                 if !self.members.contains_key(&socket.id) {
@@ -99,12 +108,11 @@ impl Room {
                 .await?;
             return Ok(None);
         }
-        let side = seat.person.user_type;
         let Some(member) = member(self.ticket, socket, seat) else {
             return Err(Error::Internal("a socket without its connection".into()));
         };
         self.members.insert(socket.id, Box::new(member));
-        let ticket = view.ticket(self.ticket, side);
+        let ticket = view.show(self.ticket, grant)?;
         Ok(Some(Joined {
             seq: ticket.seq,
             ticket,
@@ -120,10 +128,13 @@ impl Room {
         &self,
         view: &View,
         since: Option<(u64, Option<String>)>,
-        which: Which,
+        side: UserType,
     ) -> Result<(Vec<Message>, bool), Error> {
+        let which = visible_to(side);
+        // A user is nowhere beyond what users see, or the answer would tell of internal messages.
+        let newest = view.numbers.seen_by(side).seq;
         let trusted = since.filter(|(since, epoch)| {
-            *since <= view.numbers.seq && epoch.as_ref().is_none_or(|epoch| *epoch == view.epoch)
+            *since <= newest && epoch.as_ref().is_none_or(|epoch| *epoch == view.epoch)
         });
         if let Some((since, _)) = trusted
             && let Some(missed) = self

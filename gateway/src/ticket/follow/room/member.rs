@@ -9,7 +9,11 @@ use engineioxide::Outlet;
 use socketioxide::extract::SocketRef;
 use ticket_shared::domain::Person;
 
-use crate::{adapter::Adapter, admission::Line, presence::Lease};
+use super::members::Connected;
+use crate::{
+    adapter::Adapter, admission::Line, audit::Cut, identify::claims_of, metrics::Metrics,
+    presence::Lease, socket::Connection,
+};
 
 /// A socket's place in a ticket.
 #[derive(Debug)]
@@ -41,6 +45,16 @@ pub(super) struct Member {
     /// The way out to it, and what counts what waits there.
     pub(super) outlet: Outlet,
     pub(super) line: Arc<Line>,
+}
+
+impl Connected for Box<Member> {
+    fn cut(&self, metrics: &Metrics) {
+        let connection = self.socket.extensions.get::<Arc<Connection>>();
+        let caller = connection.as_ref().map(|connection| connection.caller());
+        let claims = caller.as_ref().and_then(claims_of).map(Arc::as_ref);
+        metrics.audit.cut(Cut::RoomDied, claims);
+        self.line.close();
+    }
 }
 
 impl Member {
