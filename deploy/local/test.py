@@ -79,6 +79,8 @@ def main() -> int:
             if not arguments.short:
                 # One after the other: both ask the system's packages.
                 works["fault_tools"] = servers.find_for_faults
+        if any("tests/proxies.test.js" in step.argv for step in steps):
+            works["proxies"] = servers.find_for_proxies
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)

@@ -139,6 +139,12 @@ test("a body that is not JSON by its type is refused: a page can send such a one
   }
 });
 
+test("compression is not agreed to: secrets next to what others choose could be guessed by length", async () => {
+  const { status, head } = await ask(websocket, { "sec-websocket-extensions": "permessage-deflate; client_max_window_bits" });
+  assert.equal(status, 101);
+  assert.doesNotMatch(head, /^sec-websocket-extensions:/im);
+});
+
 test("/readyz on the clients' port says no more than ready or not", async () => {
   assert.deepEqual((await it.rest().get("/readyz")).body, { ready: true });
   const answer = await ask({ path: "/readyz" }, {}, Number(it.gateways[0].env.OPS_PORT));
