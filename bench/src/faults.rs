@@ -25,6 +25,7 @@ mod couple;
 mod crowd;
 mod descriptors;
 mod disk;
+mod frames;
 mod gateways;
 mod idle;
 mod mongo;
@@ -82,6 +83,8 @@ pub(crate) const ALL: &[Fault] = table! {
     "F21" false "no file descriptors left" descriptors::exhausted;
     "F21e" false "one address opens empty connections" descriptors::empty;
     "F22" false "clients that read nothing" crowd::slow;
+    "F22c" false "control frames without end" frames::pings;
+    "F22a" false "events left unfinished" frames::attachments;
     "F24" false "a client that floods" crowd::flooded;
     "F24s" false "a client that would shed its rate" shedding::sheds;
     "F27" false "thousands of clients cut off at once" reconnect::all_at_once;

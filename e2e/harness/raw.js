@@ -104,6 +104,10 @@ export class RawSocket extends Wire {
     /** @type {string[]} texts received */
     this.texts = [];
     this.rest = undefined;
+    /** @type {number | undefined} of the answer to the handshake */
+    this.status = undefined;
+    /** @type {number | undefined} the reason in the server's close frame */
+    this.closeCode = undefined;
     this.onData = () => this.read();
   }
 
@@ -119,16 +123,12 @@ export class RawSocket extends Wire {
       `GET /socket.io/?${query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
         `Sec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\n${headers}\r\n`,
     );
-    await until("the handshake", () => socket.ended || socket.upgraded());
+    await until("the handshake", () => socket.ended || socket.status);
     if (!namespace) return socket;
     await until("the Engine.IO handshake", () => socket.texts.some((text) => text.startsWith("0{")));
     socket.text("40");
     await until("the namespace", () => socket.texts.some((text) => text.startsWith("40{")));
     return socket;
-  }
-
-  upgraded() {
-    return this.rest !== undefined;
   }
 
   /** Takes whole frames out of what came. A server's frames are not masked. */
@@ -147,6 +147,7 @@ export class RawSocket extends Wire {
       if (length === 126) [length, skip] = [at.length < 4 ? Infinity : at.readUInt16BE(2), 4];
       else if (length === 127) [length, skip] = [at.length < 10 ? Infinity : Number(at.readBigUInt64BE(2)), 10];
       if (at.length < skip + length) return;
+      if ((at[0] & 15) === 8 && length >= 2) this.closeCode = at.readUInt16BE(skip);
       if ((at[0] & 15) === 1) this.texts.push(at.subarray(skip, skip + length).toString("utf8"));
       // It must look alive.
       if (this.texts.at(-1) === "2") (this.texts.pop(), this.text("3"));
@@ -171,15 +172,18 @@ export class Polling {
   constructor(port) {
     this.port = port;
     this.sid = "";
+    /** More lines of each request's header. */
+    this.headers = "";
   }
 
   /**
    * Connects up to the namespace, or less far.
    * @param {number} port
-   * @param {{namespace?: boolean}} [options]
+   * @param {{namespace?: boolean, headers?: string}} [options]
    */
-  static async open(port, { namespace = true } = {}) {
+  static async open(port, { namespace = true, headers = "" } = {}) {
     const polling = new Polling(port);
+    polling.headers = headers;
     const { body } = await polling.get();
     polling.sid = JSON.parse(body.slice(body.indexOf("{"))).sid;
     if (!namespace) return polling;
@@ -194,13 +198,13 @@ export class Polling {
   }
 
   get() {
-    return exchange(this.port, `GET ${this.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    return exchange(this.port, `GET ${this.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${this.headers}\r\n`);
   }
 
   /** @param {string | Uint8Array} body @param {string} [headers] */
   post(body, headers = "Content-Type: text/plain;charset=UTF-8\r\n") {
     const bytes = Buffer.from(body);
-    const head = `POST ${this.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${headers}Content-Length: ${bytes.length}\r\n\r\n`;
+    const head = `POST ${this.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${this.headers}${headers}Content-Length: ${bytes.length}\r\n\r\n`;
     return exchange(this.port, [head, bytes]);
   }
 

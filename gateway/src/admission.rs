@@ -12,9 +12,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
+use engineioxide::socket::Sid;
 use ticket_shared::config::BadSetting;
 
+mod account;
 mod address;
+mod attachments;
 mod bans;
 mod bucket;
 mod ledger;
@@ -26,6 +29,7 @@ mod places;
 mod settings;
 mod shared;
 
+pub use account::Account;
 pub use address::Network;
 pub use ledger::EventRate;
 pub use line::{Line, PACKETS};
@@ -56,7 +60,8 @@ pub struct Admission {
     connects_by_address: Keyed<IpAddr>,
     ledger: Arc<Ledger>,
     places: Arc<Places>,
-    lines: Mutex<HashMap<String, Arc<Line>>>,
+    /// The sessions that the engine has, no others.
+    lines: Mutex<HashMap<Sid, Arc<Line>>>,
 }
 
 impl Admission {
@@ -254,32 +259,17 @@ impl Admission {
         Ok(())
     }
 
-    /// The way out to a new socket.
-    pub(crate) fn line(&self, sid: String) -> Arc<Line> {
-        let line = Arc::new(Line::new(self.metrics.slow.clone()));
-        self.lines().insert(sid, Arc::clone(&line));
-        line
+    /// Whether the engine has this session.
+    pub(crate) fn knows(&self, sid: &str) -> bool {
+        sid.parse().is_ok_and(|sid| self.lines().contains_key(&sid))
     }
 
-    /// The way out to a socket that is here.
-    pub(crate) fn line_of(&self, sid: &str) -> Option<Arc<Line>> {
-        self.lines().get(sid).cloned()
+    /// The ways out to all clients.
+    pub(crate) fn all_lines(&self) -> Vec<Arc<Line>> {
+        self.lines().values().cloned().collect()
     }
 
-    /// The socket is gone.
-    pub(crate) fn gone(&self, sid: &str) {
-        self.lines().remove(sid);
-    }
-
-    /// Cuts off everybody who is still here.
-    pub(crate) fn cut_all(&self) {
-        let lines: Vec<_> = self.lines().values().cloned().collect();
-        for line in lines {
-            line.close();
-        }
-    }
-
-    fn lines(&self) -> MutexGuard<'_, HashMap<String, Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

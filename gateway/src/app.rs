@@ -11,7 +11,7 @@ use std::{
 use axum::http::HeaderName;
 use fred::interfaces::ClientLike;
 use prometheus_client::registry::Registry;
-use socketioxide::{SocketIo, layer::SocketIoLayer};
+use socketioxide::{ParserConfig, SocketIo, layer::SocketIoLayer};
 use socketioxide_redis::{RedisAdapterConfig, RedisAdapterCtr};
 use ticket_shared::{
     config::BadSetting,
@@ -139,6 +139,13 @@ impl App {
             // something in time.
             .ping_interval(Duration::from_secs(20))
             .ping_timeout(Duration::from_secs(20))
+            // The bounds of its parser; those of a whole event are its session's account's.
+            .with_parser(
+                ParserConfig::common()
+                    .max_incoming_binaries(10)
+                    .max_incoming_binary_buf_size(limits::FRAME)
+                    .packet_completion_timeout(Duration::from_secs(5)),
+            )
             .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
             .build_layer();
 
@@ -270,12 +277,15 @@ impl App {
         }
         self.follower.release().await;
         // A client that does not read would hold it for ever: whoever does not take the good-bye is cut off.
+        let lines = self.admission.all_lines();
         if tokio::time::timeout(GOOD_BYE, self.io.close())
             .await
             .is_err()
         {
             tracing::info!("some clients did not take the good-bye");
         }
-        self.admission.cut_all();
+        for line in lines {
+            line.close();
+        }
     }
 }

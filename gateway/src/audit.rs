@@ -41,6 +41,10 @@ pub enum Cut {
     Expired,
     /// It sent far more than its rate.
     Flood,
+    /// It sent an event beyond its bounds.
+    EventTooLarge,
+    /// It began an event and did not finish it in time.
+    EventUnfinished,
     /// The task of a ticket that it was in panicked.
     RoomDied,
 }
@@ -51,6 +55,8 @@ impl Cut {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Flood => "flood",
+            Self::EventTooLarge => "event_too_large",
+            Self::EventUnfinished => "event_unfinished",
             Self::RoomDied => "room_died",
         }
     }

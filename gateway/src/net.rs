@@ -35,7 +35,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the header of a request may take, and how long a connection may be kept without one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many bytes the header of a request may have.
-const HEADER_BYTES: usize = 32 * 1024;
+pub(crate) const HEADER_BYTES: usize = 32 * 1024;
 /// How long accepting pauses where the process or the system has no file descriptors left.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many clients at once are told that there is no place for them, with the descriptors that are kept back.

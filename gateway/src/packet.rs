@@ -10,8 +10,6 @@ use engineioxide::{Outlet, SharedText};
 use serde::Serialize;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::admission::Line;
-
 /// There was no room for packets: the client does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
@@ -49,9 +47,8 @@ fn written<T: Serialize>(
 /// Sends packets, in the order of all that this client is sent. Nothing happens where the client is gone.
 ///
 /// # Errors
-/// [`Full`]: none of them is sent.
-pub fn send(packets: &[SharedText], outlet: &Outlet, line: &Line) -> Result<(), Full> {
-    line.put(packets.iter().map(SharedText::wire_len).sum());
+/// [`Full`]: none of them is sent, and the session is cut off.
+pub fn send(packets: &[SharedText], outlet: &Outlet) -> Result<(), Full> {
     match outlet.send(packets) {
         Err(TrySendError::Full(())) => Err(Full),
         Ok(()) | Err(TrySendError::Closed(())) => Ok(()),

@@ -7,7 +7,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use socketioxide::{
-    TransportType,
     extract::{SocketRef, TryData},
     handler::ConnectHandler,
     socket::DisconnectReason,
@@ -38,12 +37,11 @@ pub use typing::Throttle;
 use crate::{
     access::{Caller, Grant},
     adapter::Adapter,
-    admission::{Client, EventRate},
+    admission::{Account, Client, EventRate},
     app::App,
     audit::Cut,
     error::Error,
     identify::{Identify, bearer, claims_of},
-    net::Peer,
     queue,
     ticket::append::Change,
 };
@@ -71,9 +69,10 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
     let admitting = Arc::clone(&app);
     let connected = Arc::clone(&app);
     let on_connect = move |socket: SocketRef<Adapter>| {
-        connected.metrics.sockets.inc();
-        if let Some(connection) = socket.extensions.get::<Arc<Connection>>() {
-            connection.enter();
+        if let Some(connection) = socket.extensions.get::<Arc<Connection>>()
+            && connection.enter()
+        {
+            connected.metrics.sockets.inc();
         }
         std::future::ready(())
     };
@@ -97,6 +96,10 @@ async fn admit(
         .as_ref()
         .and_then(|auth| auth.get("token")?.as_str())
         .or_else(|| bearer(&socket.req_parts().headers));
+    let account = socket.req_parts().extensions.get::<Arc<Account>>();
+    let Some(account) = account.cloned() else {
+        return Err(Refused(ErrorCode::Internal));
+    };
     for _ in 0..RETRIES {
         match app.identify.caller(token).await {
             Ok(caller) => {
@@ -104,7 +107,7 @@ async fn admit(
                 let rate = app.admission.rate(&socket.id.to_string(), &caller, client);
                 match app.admission.event(&rate) {
                     Ok(()) => {
-                        set_up(app, &socket, caller, rate);
+                        set_up(app, &socket, account, caller, rate);
                         return Ok(());
                     }
                     Err(refused) if refused.banned => return Err(Refused(ErrorCode::RateLimited)),
@@ -137,35 +140,36 @@ impl fmt::Display for Refused {
 
 /// Sets a connection up before its client is told that it is connected: what the client sends at once must find
 /// the handlers.
-fn set_up(app: Arc<App>, socket: &SocketRef<Adapter>, caller: Caller, rate: EventRate) {
-    let sid = socket.id.to_string();
-    let way_out = app.admission.line(sid.clone());
-    let request = &socket.req_parts().extensions;
-    // A client that polls first gets its connection when it upgrades.
-    if socket.transport_type() == TransportType::Websocket
-        && let Some(peer) = request.get::<Peer>()
-    {
-        way_out.over(&peer.wire);
-    }
-    let (connection, mut items) = Connection::new(&app.admission, rate, way_out, caller);
+fn set_up(
+    app: Arc<App>,
+    socket: &SocketRef<Adapter>,
+    account: Arc<Account>,
+    caller: Caller,
+    rate: EventRate,
+) {
+    let rate = Arc::new(rate);
+    account.counts_by(Arc::clone(&rate));
+    let (connection, mut items) = Connection::new(account, rate, caller);
     let connection = Arc::new(connection);
     socket.extensions.insert(Arc::clone(&connection));
     let closing = Arc::clone(&connection);
     let ending = Arc::clone(&app);
     socket.on_disconnect(
         move |socket: SocketRef<Adapter>, reason: DisconnectReason| {
-            ending.metrics.sockets.dec();
+            if closing.leave() {
+                ending.metrics.sockets.dec();
+            }
             if reason == DisconnectReason::ClientNSDisconnect {
                 closing.count_leaving();
             }
+            let id = socket.id;
             closing.close(socket);
-            match reason {
-                DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
-                    let (admission, stopping) =
-                        (Arc::clone(&ending.admission), ending.life.until_stopping());
-                    ending.life.spawn(admission.outlast(sid.clone(), stopping));
-                }
-                _ => ending.admission.gone(&sid),
+            if let DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect =
+                reason
+            {
+                let io = ending.io.clone();
+                let there = move || io.of("/").is_some_and(|all| all.get_socket(id).is_some());
+                closing.account().left(there);
             }
             std::future::ready(())
         },

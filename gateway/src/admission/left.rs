@@ -1,49 +1,89 @@
-//! Connections whose socket has left: the client said so, or was sent away, and keeps the connection open.
+//! Sessions whose socket has left: the client said so, or was sent away, and keeps the connection open.
 //!
-//! The library ends a connection over which nobody comes in, but not one that somebody has left. It would keep its
-//! place for as long as its client answers pings.
+//! The library ends a session over which nobody comes in, but not one that somebody has left. It would keep its place
+//! for as long as its client answers pings.
+//!
+//! A client that leaves may come in again at once. The library ignores its CONNECT until it has removed the socket that
+//! left, which it does in a task of its own: so the CONNECT is held until then.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    time::Duration,
+};
 
-use ticket_shared::lifecycle::Until;
+use super::Account;
 
-use super::{Admission, Line};
-
-/// How long a connection may stay without its socket: as long as one may take to bring one in.
+/// How long a session may stay without its socket: as long as one may take to bring one in.
 const STAY: Duration = Duration::from_secs(10);
-/// When a session that polls is over by itself: longer than it may leave a ping unanswered.
-const SILENT: Duration = Duration::from_mins(1);
 
-impl Admission {
-    /// Ends a connection that stays without its socket, unless another one came in over it.
-    pub(crate) async fn outlast(self: Arc<Self>, sid: String, stopping: Until) {
-        tokio::select! {
-            // Then all connections end.
-            () = stopping => self.gone(&sid),
-            () = self.end_what_stays(&sid) => {}
-        }
+/// How often the library is asked whether it has removed a socket.
+const REMOVING: Duration = Duration::from_millis(1);
+
+/// A socket that leaves.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// The library still has it.
+    there: bool,
+    /// The CONNECT that came meanwhile.
+    held: Option<String>,
+}
+
+impl Account {
+    fn leaving(&self) -> MutexGuard<'_, Leaving> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn end_what_stays(&self, sid: &str) {
-        let Some(line) = self.line_of(sid) else {
-            return;
-        };
-        tokio::time::sleep(STAY).await;
-        if !self.carries(sid, &line) {
-            return;
+    /// Holds this CONNECT if a socket is leaving. Returns whether it does.
+    pub(super) fn holds(&self, connect: &str) -> bool {
+        let mut leaving = self.leaving();
+        if leaving.there {
+            leaving.held = Some(connect.to_owned());
         }
-        line.close();
-        if line.polls() {
-            // It is told when it asks.
-            tokio::time::sleep(SILENT).await;
-        }
-        if self.carries(sid, &line) {
-            self.gone(sid);
-        }
+        leaving.there
     }
 
-    /// Whether this still is the way out to the session.
-    fn carries(&self, sid: &str, line: &Arc<Line>) -> bool {
-        self.line_of(sid).is_some_and(|now| Arc::ptr_eq(&now, line))
+    /// A socket has come in.
+    pub(crate) fn entered(&self) {
+        self.entries.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A socket has left, and is `there` until the library has removed it. Ends the session unless another one comes in
+    /// over it.
+    pub(crate) fn left(self: &Arc<Self>, there: impl Fn() -> bool + Send + 'static) {
+        self.leaving().there = true;
+        self.outside.store(true, Ordering::Release);
+        let account = Arc::clone(self);
+        self.life.spawn(async move {
+            while there() {
+                tokio::time::sleep(REMOVING).await;
+            }
+            let held = {
+                let mut leaving = account.leaving();
+                leaving.there = false;
+                leaving.held.take()
+            };
+            if let (Some(connect), Some(session)) = (held, account.line().session()) {
+                session.deliver(connect);
+            }
+        });
+        let entries = self.entries.load(Ordering::Acquire);
+        // It may be over long before that.
+        let account = Arc::downgrade(self);
+        let stopping = self.life.until_stopping();
+        self.life.spawn(async move {
+            tokio::select! {
+                // Then all sessions end.
+                () = stopping => {}
+                () = tokio::time::sleep(STAY) => end_if_empty(&account, entries),
+            }
+        });
+    }
+}
+
+fn end_if_empty(account: &Weak<Account>, entries: u64) {
+    if let Some(account) = account.upgrade()
+        && account.entries.load(Ordering::Acquire) == entries
+    {
+        account.line().close();
     }
 }

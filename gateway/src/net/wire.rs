@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -17,8 +17,6 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::admission::Line;
-
 use super::shares::Seat;
 
 /// What a connection shares with those who may cut it off.
@@ -26,7 +24,6 @@ use super::shares::Seat;
 pub struct WireState {
     aborted: AtomicBool,
     wakers: Mutex<[Option<Waker>; 2]>,
-    line: OnceLock<Weak<Line>>,
 }
 
 /// Which of the wakers.
@@ -50,16 +47,6 @@ impl WireState {
     /// Whether it was cut off.
     pub fn aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
-    }
-
-    /// What is written is told to this line. A connection carries one line in its life.
-    pub(crate) fn carry(&self, line: &Arc<Line>) {
-        // The first stays: a connection is upgraded once.
-        let _ = self.line.set(Arc::downgrade(line));
-    }
-
-    fn line(&self) -> Option<Arc<Line>> {
-        self.line.get().and_then(Weak::upgrade)
     }
 
     /// Fails where the connection was cut off; else makes sure that a later cut wakes this task.
@@ -128,9 +115,7 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.state.check(Side::Write, cx)?;
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.tell(&written);
-        written
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -139,9 +124,7 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.state.check(Side::Write, cx)?;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.tell(&written);
-        written
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -156,14 +139,6 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.check(Side::Write, cx)?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Wire {
-    fn tell(&self, written: &Poll<io::Result<usize>>) {
-        if let (Poll::Ready(Ok(bytes)), Some(line)) = (written, self.state.line()) {
-            line.written(*bytes);
-        }
     }
 }
 

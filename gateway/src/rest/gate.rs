@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
@@ -12,18 +11,17 @@ use axum::{
 
 use super::TIMEOUT;
 use crate::{
+    admission::Account,
     app::App,
     error::{Error, plain_problem},
-    net::Peer,
+    net::{HEADER_BYTES, Peer},
 };
 
 /// Counts requests, and decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the
 /// client's own back-off try again; one that is refused later, by the namespace, gives up.
 pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().cloned();
-    let client = peer
-        .as_ref()
-        .map(|peer| app.admission.client(peer.address, request.headers()));
+    let peer = request.extensions().get::<Peer>();
+    let client = peer.map(|peer| app.admission.client(peer.address, request.headers()));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
         // Of a proxy's connection it is known only now whose it is.
@@ -31,13 +29,17 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
             return super::last(app.admission.no_share()).await;
         }
     }
+    if header_bytes(&request) > HEADER_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return plain_problem(status, "payload_too_large", "the header is over 32 KiB");
+    }
     let path = request.uri().path();
     let socket_io = path.starts_with("/socket.io");
     let probe = matches!(path, "/livez" | "/readyz" | "/health");
     let sid = request.uri().query().and_then(sid).map(str::to_owned);
-    let line = sid.as_deref().and_then(|sid| app.admission.line_of(sid));
+    let known = sid.as_deref().is_some_and(|sid| app.admission.knows(sid));
     // The events of a session are counted by themselves. One that nobody has is as good as none.
-    let counted = client.filter(|_| !(probe || socket_io && line.is_some()));
+    let counted = client.filter(|_| !(probe || socket_io && known));
     if let Some(client) = counted
         && let Err(error) = app.admission.address(client)
     {
@@ -65,26 +67,34 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         if !app.follower.heard_once() {
             return app.admission.not_ready_yet();
         }
+        let mut place = None;
         if let Some(client) = client {
             match app.admission.enter(client) {
-                // Kept with the request by the connection, and so given back at its end.
-                Ok(place) => request.extensions_mut().insert(Arc::new(place)),
+                Ok(taken) => place = Some(taken),
                 Err(refusal) => return refusal,
-            };
+            }
         }
+        // The engine keeps the request for as long as the session lasts.
+        let account = Account::new(&app.admission, client, place, &app.life);
+        let observer: engineioxide::Account = account.clone();
+        request.extensions_mut().insert(account);
+        request.extensions_mut().insert(observer);
         return next.run(lean(request)).await;
     }
-    if let Some(line) = line {
-        if line.ended() {
-            return end(request, next).await;
-        }
-        if request.headers().contains_key(header::UPGRADE)
-            && let Some(peer) = &peer
-        {
-            line.over(&peer.wire);
-        }
-    }
     in_time(request, next).await
+}
+
+/// The bytes of the request's header, about as they came. The HTTP server bounds the buffer that it reads into, which
+/// holds up to twice as much.
+fn header_bytes(request: &Request) -> usize {
+    let target = request.uri().path_and_query();
+    let lines = request.headers().iter();
+    lines
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .fold(
+            target.map_or(0, |target| target.as_str().len()),
+            |all, line| all + line,
+        )
 }
 
 /// Whether the request's origin may connect and change something; `None` if it names none.
@@ -114,11 +124,12 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// The headers that a session's first request is still asked for: by the library when it upgrades, by us for a
 /// token.
-const NEEDED: [HeaderName; 6] = [
+const NEEDED: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_TYPE,
     header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
     header::SEC_WEBSOCKET_VERSION,
     header::UPGRADE,
 ];
@@ -128,9 +139,10 @@ const NEEDED: [HeaderName; 6] = [
 fn lean(mut request: Request) -> Request {
     let mut needed = HeaderMap::with_capacity(NEEDED.len());
     for name in NEEDED {
-        let value = request.headers().get(&name).map(HeaderValue::as_bytes);
-        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
-            needed.insert(name, value);
+        for value in request.headers().get_all(&name) {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                needed.append(name.clone(), value);
+            }
         }
     }
     *request.headers_mut() = needed;
@@ -138,20 +150,6 @@ fn lean(mut request: Request) -> Request {
         *request.uri_mut() = uri;
     }
     request
-}
-
-/// Ends a session that polls: its own request becomes the packet by which a client says good-bye.
-async fn end(request: Request, next: Next) -> Response {
-    let (mut parts, _) = request.into_parts();
-    parts.method = Method::POST;
-    parts.headers.clear();
-    // What the session makes of it is no answer to what was asked.
-    let _ = next.run(Request::from_parts(parts, Body::from("1"))).await;
-    plain_problem(
-        StatusCode::BAD_REQUEST,
-        "overloaded",
-        "the session was ended",
-    )
 }
 
 fn sid(query: &str) -> Option<&str> {

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -28,7 +28,7 @@ use super::Reply;
 use crate::{
     access::{Caller, Counted},
     adapter::Adapter,
-    admission::{Admission, EventRate, Line},
+    admission::{Account, EventRate, Line},
     app::App,
     error::Error,
     mailbox::{self, mailbox},
@@ -37,6 +37,10 @@ use crate::{
 
 /// How many bytes of one socket's events may wait.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
+/// The library has called the connect handler of the socket.
+const ENTERED: u8 = 1;
+/// It has called the disconnect handler, which may be before the other.
+const GONE: u8 = 2;
 /// The longest event name that is repeated in an answer.
 const NAME: usize = 64;
 
@@ -61,9 +65,10 @@ pub struct Connection {
     caller: Mutex<Caller>,
     /// The tickets that it had to leave because its token ended.
     shut: Mutex<Vec<Id>>,
-    admission: Arc<Admission>,
-    rate: EventRate,
-    line: Arc<Line>,
+    account: Arc<Account>,
+    rate: Arc<EventRate>,
+    /// [`ENTERED`] and [`GONE`].
+    phase: AtomicU8,
 }
 
 /// One thing in a socket's queue.
@@ -77,9 +82,8 @@ pub(super) enum Item {
 impl Connection {
     /// A connection, and the end of its queue.
     pub(super) fn new(
-        admission: &Arc<Admission>,
-        rate: EventRate,
-        line: Arc<Line>,
+        account: Arc<Account>,
+        rate: Arc<EventRate>,
         caller: Caller,
     ) -> (Self, mailbox::Receiver<Item>) {
         // Bounded by the two counters, so that the end of the connection always fits.
@@ -95,9 +99,9 @@ impl Connection {
                 joined: Mutex::default(),
                 caller: Mutex::new(caller),
                 shut: Mutex::default(),
-                admission: Arc::clone(admission),
+                account,
                 rate,
-                line,
+                phase: AtomicU8::new(0),
             },
             items,
         )
@@ -126,9 +130,24 @@ impl Connection {
         self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the library takes it as connected.
-    pub(super) fn enter(&self) {
+    /// Marks the socket as connected. Returns whether it is counted from now on: not if it is gone already.
+    pub(super) fn enter(&self) -> bool {
+        let counts = self.phase.fetch_or(ENTERED, Ordering::AcqRel) & GONE == 0;
+        if counts {
+            self.account.entered();
+        }
         self.entered.notify_one();
+        counts
+    }
+
+    /// Marks the socket as gone. Returns whether it was counted.
+    pub(super) fn leave(&self) -> bool {
+        self.phase.fetch_or(GONE, Ordering::AcqRel) & ENTERED != 0
+    }
+
+    /// The account of the session.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Waits until it is. The library tells the client first, who may answer at once; and what is sent to a socket
@@ -149,23 +168,26 @@ impl Connection {
 
     /// The way out to the client.
     pub fn line(&self) -> &Arc<Line> {
-        &self.line
+        self.account.line()
     }
 
     /// Counts an event. A client that goes on for long after being refused is cut off.
     fn admit(&self) -> Result<(), Error> {
-        self.admission.event(&self.rate).map_err(|refused| {
-            if refused.abuse {
-                self.cut_off();
-            }
-            refused.error
-        })
+        self.account
+            .admission()
+            .event(&self.rate)
+            .map_err(|refused| {
+                if refused.abuse {
+                    self.cut_off();
+                }
+                refused.error
+            })
     }
 
     /// Counts that the client left the namespace, so that leaving and coming back is not free.
     pub(super) fn count_leaving(&self) {
         // It has left, whatever its rate says.
-        let _ = self.admission.event(&self.rate);
+        let _ = self.account.admission().event(&self.rate);
     }
 
     /// How its appends to one ticket are counted where all gateways meet, if they are.
@@ -175,14 +197,14 @@ impl Connection {
 
     /// Counts an append that was refused there.
     pub(super) fn refused_elsewhere(&self) {
-        if self.admission.refused_elsewhere(&self.rate) {
+        if self.account.admission().refused_elsewhere(&self.rate) {
             self.cut_off();
         }
     }
 
     fn cut_off(&self) {
         tracing::info!("connection closed: its client goes on after being refused");
-        self.line.close();
+        self.line().close();
     }
 
     /// An event was taken out of the queue.
@@ -202,8 +224,8 @@ impl Connection {
         let bytes = inbound.bytes;
         let events = self.events.fetch_add(1, Ordering::AcqRel);
         let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let full =
-            events >= self.admission.limits().inflight_events || waiting + bytes > QUEUE_BYTES;
+        let full = events >= self.account.admission().limits().inflight_events
+            || waiting + bytes > QUEUE_BYTES;
         let refused = if full {
             Some(inbound)
         } else {

@@ -7,8 +7,7 @@ use serde::Serialize;
 use socketioxide::socket::Socket;
 use ticket_shared::event::{Ack, ErrorCode, Exception, client, server};
 
-use super::Connection;
-use crate::{adapter::Adapter, admission::Line, error::Error, packet};
+use crate::{adapter::Adapter, error::Error, packet};
 
 /// How a client is answered: by its acknowledgement callback, or, where it gave none, by an `exception` where
 /// something failed.
@@ -34,8 +33,6 @@ impl Reply {
     }
 
     /// Answers, and says with which code where it failed.
-    ///
-    /// A client that does not take its answer is cut off: it asks again over its next connection.
     pub fn send<T: Serialize>(self, result: Result<T, Error>) -> Option<ErrorCode> {
         let socket = Arc::clone(&self.socket);
         let (packet, code) = self.packet(result);
@@ -60,11 +57,9 @@ impl Reply {
         codes
     }
 
-    /// Answers what was not even looked at. Where such answers are not taken, they are dropped.
+    /// Answers an event that was not even looked at.
     pub(super) fn refuse(self, error: Error) {
-        let socket = Arc::clone(&self.socket);
-        let (packet, _) = self.packet::<()>(Err(error));
-        put(&socket, packet.as_slice());
+        self.send::<()>(Err(error));
     }
 
     /// What the client is sent, where it asked for an answer or has to be told of a failure; and the code of that.
@@ -98,22 +93,13 @@ impl Reply {
     }
 }
 
-/// Sends packets, and cuts the client off where there is no room for them.
+/// Sends packets. A client that leaves no room for them is cut off: it asks again over its next connection.
 fn deliver(socket: &Socket<Adapter>, packets: &[SharedText]) {
-    if let Some(line) = put(socket, packets) {
-        line.end("an answer did not fit");
-    }
-}
-
-/// Sends packets. Where there is no room for them, says whose line is full.
-fn put(socket: &Socket<Adapter>, packets: &[SharedText]) -> Option<Arc<Line>> {
     if packets.is_empty() || !socket.connected() {
-        return None;
+        return;
     }
-    let connection = socket.extensions.get::<Arc<Connection>>()?;
-    let outlet = socket.req_parts().extensions.get::<Outlet>()?;
-    let line = connection.line();
-    packet::send(packets, outlet, line)
-        .is_err()
-        .then(|| Arc::clone(line))
+    if let Some(outlet) = socket.req_parts().extensions.get::<Outlet>() {
+        // Who is cut off learns it by that.
+        let _ = packet::send(packets, outlet);
+    }
 }

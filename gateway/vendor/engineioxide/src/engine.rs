@@ -8,8 +8,10 @@ use http::request::Parts;
 
 use crate::{
     config::EngineIoConfig,
+    errors::Error,
     handler::EngineIoHandler,
-    socket::{DisconnectReason, Socket},
+    session::Session,
+    socket::{DisconnectReason, Socket, Upgrade},
 };
 
 type SocketMap<T> = RwLock<HashMap<Sid, Arc<T>>>;
@@ -58,12 +60,26 @@ impl<H: EngineIoHandler> EngineIo<H> {
             supports_binary,
         );
         let socket = Arc::new(socket);
+        if let Some(account) = socket.queue.account() {
+            account.opened(Session::new(socket.id, self));
+            account.carried(transport, &socket.req_parts.extensions);
+        }
         self.sockets
             .write()
             .unwrap()
             .insert(socket.id, socket.clone());
         self.handler.clone().on_connect(socket.clone());
         socket
+    }
+
+    /// Begins the upgrade of a polling session to a websocket, unless another one is under way or done. Neither it nor
+    /// its failure touches the session: that is served over polling until the upgrade is complete.
+    pub(crate) fn begin_upgrade(&self, sid: Sid) -> Result<Upgrade<H::Data>, Error> {
+        let socket = self.get_socket(sid).ok_or(Error::UnknownSessionID(sid))?;
+        if socket.is_ws() {
+            return Err(Error::MultipleWebsocketRequests);
+        }
+        Upgrade::begin(socket).ok_or(Error::MultipleWebsocketRequests)
     }
 
     /// Get a socket by its sid
@@ -87,6 +103,10 @@ impl<H: EngineIoHandler> EngineIo<H> {
             );
             return;
         };
+
+        if let Some(account) = socket.queue.account() {
+            account.closed();
+        }
 
         // Notify every transport task listening on this token to stop. Cancellation-aware
         // transports (the ws `forward_to_socket` task and pending polling requests) will release

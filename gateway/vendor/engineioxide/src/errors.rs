@@ -1,4 +1,4 @@
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite;
 
 use crate::body::ResponseBody;
@@ -23,8 +23,10 @@ pub enum Error {
 
     #[error("multiple http polling error")]
     MultipleHttpPolling,
-    #[error("invalid websocket Sec-WebSocket-Key http header")]
-    InvalidWebSocketKey,
+    #[error("not a websocket handshake")]
+    NoWebSocketHandshake,
+    #[error("unsupported version of the websocket protocol")]
+    WebSocketVersion,
 
     #[error("unknown session id")]
     UnknownSessionID(Sid),
@@ -32,38 +34,32 @@ pub enum Error {
     TransportMismatch,
 }
 
-/// Convert an error into an http response
-/// If it is a known error, return the appropriate http status code
-/// Otherwise, return a 500
+/// Convert an error into an http response, as the JavaScript server answers it
 impl<B> From<Error> for Response<ResponseBody<B>> {
     fn from(err: Error) -> Self {
-        let conn_err_resp = |message: &'static str| {
-            Response::builder()
-                .status(400)
-                .header("Content-Type", "application/json")
-                .body(ResponseBody::custom_response(message.into()))
-                .unwrap()
-        };
         match err {
             Error::PacketParse(PacketParseError::PayloadTooLarge { .. }) => Response::builder()
-                .status(413)
+                .status(StatusCode::PAYLOAD_TOO_LARGE)
                 .body(ResponseBody::empty_response())
                 .unwrap(),
+
+            Error::UnknownSessionID(_) => refusal(1, "Session ID unknown"),
+
+            Error::WebSocketVersion => {
+                let mut res = refusal(3, "Bad request");
+                *res.status_mut() = StatusCode::UPGRADE_REQUIRED;
+                let version = HeaderValue::from_static("13");
+                res.headers_mut()
+                    .insert(header::SEC_WEBSOCKET_VERSION, version);
+                res
+            }
+
             Error::BadPacket(_)
             | Error::PacketParse(_)
             | Error::MultipleHttpPolling
-            | Error::InvalidWebSocketKey => Response::builder()
-                .status(400)
-                .body(ResponseBody::empty_response())
-                .unwrap(),
-
-            Error::UnknownSessionID(_) => {
-                conn_err_resp("{\"code\":\"1\",\"message\":\"Session ID unknown\"}")
-            }
-
-            Error::TransportMismatch => {
-                conn_err_resp("{\"code\":\"3\",\"message\":\"Bad request\"}")
-            }
+            | Error::MultipleWebsocketRequests
+            | Error::NoWebSocketHandshake
+            | Error::TransportMismatch => refusal(3, "Bad request"),
 
             _e => {
                 #[cfg(feature = "tracing")]
@@ -76,6 +72,17 @@ impl<B> From<Error> for Response<ResponseBody<B>> {
         }
     }
 }
+
+/// The answer to a request that is not accepted, with a code of the JavaScript server
+pub(crate) fn refusal<B>(code: u8, message: &str) -> Response<ResponseBody<B>> {
+    let body = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
+    Response::builder()
+        .status(StatusCode::BAD_REQUEST)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(ResponseBody::custom_response(body.into()))
+        .unwrap()
+}
+
 impl From<tungstenite::Error> for Error {
     fn from(err: tungstenite::Error) -> Self {
         Error::WsTransport(Box::new(err))

@@ -4,6 +4,7 @@
 
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use outlet::{Outlet, SharedText};
+pub use session::{Account, Received, Session, SessionObserver, Verdict};
 pub use socket::{DisconnectReason, Socket};
 
 #[doc(hidden)]
@@ -27,4 +28,5 @@ mod engine;
 mod errors;
 mod outlet;
 mod queue;
+mod session;
 mod transport;

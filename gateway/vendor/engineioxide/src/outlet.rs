@@ -32,20 +32,9 @@ impl SharedText {
         if !packet.starts_with('4') {
             return None;
         }
-        // The one frame of a message that is text, without a mask, as a server sends it (RFC 6455, 5.2).
-        let mut frame = BytesMut::with_capacity(packet.len() + 10);
-        frame.put_u8(0x81);
-        match packet.len() {
-            len @ ..126 => frame.put_u8(len as u8),
-            len @ ..0x1_0000 => {
-                frame.put_u8(126);
-                frame.put_u16(len as u16);
-            }
-            len => {
-                frame.put_u8(127);
-                frame.put_u64(len as u64);
-            }
-        }
+        let head = frame_header(0x81, packet.len());
+        let mut frame = BytesMut::with_capacity(head.len() + packet.len());
+        frame.put_slice(&head);
         let header = frame.len();
         frame.put_slice(packet.as_bytes());
         let frame = frame.freeze();
@@ -59,6 +48,11 @@ impl SharedText {
         self.frame.len()
     }
 
+    /// The bytes that are counted while it is queued: those of its packet.
+    pub(crate) fn queued_len(&self) -> usize {
+        1 + self.message.len()
+    }
+
     /// What goes over a websocket.
     pub(crate) fn frame(&self) -> &Bytes {
         &self.frame
@@ -68,6 +62,24 @@ impl SharedText {
     pub(crate) fn packets(&self) -> PacketBuf {
         smallvec![Packet::Message(self.message.clone())]
     }
+}
+
+/// The header of the one frame of a message, without a mask, as a server sends it (RFC 6455, 5.2).
+pub(crate) fn frame_header(first: u8, len: usize) -> Bytes {
+    let mut header = BytesMut::with_capacity(10);
+    header.put_u8(first);
+    match len {
+        len @ ..126 => header.put_u8(len as u8),
+        len @ ..0x1_0000 => {
+            header.put_u8(126);
+            header.put_u16(len as u16);
+        }
+        len => {
+            header.put_u8(127);
+            header.put_u64(len as u64);
+        }
+    }
+    header.freeze()
 }
 
 impl fmt::Display for SharedText {

@@ -4,6 +4,9 @@
 //! [`watch`](tokio::sync::watch) channel for the volatile ones. In contrast to them it allocates nothing
 //! while it is empty: most of the sockets of a server are idle most of the time.
 //!
+//! It is bounded by packets and, for a session with an [`Account`], by bytes: a packet that comes while more than so many
+//! wait has no room.
+//!
 //! Anyone may send. Only the holder of the lock of [`Socket::internal_rx`](crate::Socket) may receive.
 //!
 //! A receiver that can be written to without waiting may [`attach`](PacketQueue::attach) its [`Sink`]. While it
@@ -23,7 +26,7 @@ use std::{
 use engineioxide_core::PacketBuf;
 use tokio::sync::{Notify, mpsc::error::TrySendError};
 
-use crate::outlet::SharedText;
+use crate::{outlet::SharedText, session::Account};
 
 /// What is sent.
 pub(crate) enum Outgoing<'a> {
@@ -38,6 +41,14 @@ impl Outgoing<'_> {
         match self {
             Self::Packets(_) => 1,
             Self::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// The bytes that are counted while it is queued.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Packets(packets) => bytes_of(packets),
+            Self::Texts(texts) => texts.iter().map(SharedText::queued_len).sum(),
         }
     }
 
@@ -59,6 +70,14 @@ impl Outgoing<'_> {
             }
         }
     }
+}
+
+/// The bytes of packets that are queued, about as many as they have on the wire.
+pub(crate) fn bytes_of(packets: &PacketBuf) -> usize {
+    packets
+        .iter()
+        .map(|packet| packet.get_size_hint(false))
+        .sum()
 }
 
 /// Where a sender may write to itself.
@@ -94,14 +113,19 @@ enum Turn {
 /// A bounded queue of [`PacketBuf`]s.
 pub(crate) struct PacketQueue {
     capacity: usize,
+    max_bytes: usize,
+    /// Follows the session.
+    account: Option<Account>,
     state: Mutex<State>,
-    /// Notifies those who wait for a free slot or for the end.
-    changed: Notify,
+    /// Notifies those who wait for the end.
+    ended: Notify,
 }
 
 #[derive(Default)]
 struct State {
     packets: VecDeque<PacketBuf>,
+    /// The bytes of all of them.
+    bytes: usize,
     /// The slots of permits that are not used yet.
     reserved: usize,
     /// Only the latest volatile packet is kept.
@@ -135,6 +159,7 @@ impl State {
 
     fn pop(&mut self) -> Option<PacketBuf> {
         let packets = self.packets.pop_front();
+        self.bytes -= packets.as_ref().map_or(0, bytes_of);
         if self.packets.is_empty() {
             // Gives the memory back.
             self.packets = VecDeque::new();
@@ -144,18 +169,27 @@ impl State {
 }
 
 impl PacketQueue {
-    /// Creates a queue with `capacity` slots.
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// Creates a queue with `capacity` slots, and as many bytes as the account says.
+    pub(crate) fn new(capacity: usize, account: Option<Account>) -> Self {
         assert!(capacity > 0, "a queue requires capacity > 0");
         Self {
             capacity,
+            max_bytes: account
+                .as_ref()
+                .map_or(usize::MAX, |account| account.max_queued_bytes()),
+            account,
             state: Mutex::default(),
-            changed: Notify::new(),
+            ended: Notify::new(),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account of the session, if there is one.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// Takes a slot for packets that are sent later.
@@ -164,14 +198,31 @@ impl PacketQueue {
     }
 
     fn reserve(&self, slots: usize) -> Result<MutexGuard<'_, State>, TrySendError<()>> {
+        let reserved = self.reserve_unreported(slots);
+        if let (Err(TrySendError::Full(())), Some(account)) = (&reserved, &self.account) {
+            account.overflowed();
+        }
+        reserved
+    }
+
+    fn reserve_unreported(&self, slots: usize) -> Result<MutexGuard<'_, State>, TrySendError<()>> {
         let mut state = self.state();
         if state.closed {
             Err(TrySendError::Closed(()))
-        } else if state.packets.len() + state.reserved + slots > self.capacity {
+        } else if state.packets.len() + state.reserved + slots > self.capacity
+            || state.bytes > self.max_bytes
+        {
             Err(TrySendError::Full(()))
         } else {
             state.reserved += slots;
             Ok(state)
+        }
+    }
+
+    /// Sends packets if there is a free slot. If not, nothing is lost that the client has to know of.
+    pub(crate) fn try_send_unreported(&self, packets: PacketBuf) {
+        if let Ok(state) = self.reserve_unreported(1) {
+            self.put(state, Outgoing::Packets(packets));
         }
     }
 
@@ -194,20 +245,6 @@ impl PacketQueue {
         }
     }
 
-    /// Sends packets as soon as there is a free slot. Gives them back if the queue is closed.
-    pub(crate) async fn send(&self, mut packets: PacketBuf) -> Result<(), PacketBuf> {
-        loop {
-            // Before the attempt: what changes in between is noticed.
-            let changed = self.changed.notified();
-            match self.try_send(packets) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(packets)) => return Err(packets),
-                Err(TrySendError::Full(full)) => packets = full,
-            }
-            changed.await;
-        }
-    }
-
     /// Replaces the volatile packets. Returns false if the queue is closed.
     pub(crate) fn send_volatile(&self, packets: PacketBuf) -> bool {
         let mut state = self.state();
@@ -224,7 +261,7 @@ impl PacketQueue {
         let mut state = self.state();
         state.closed = true;
         wake(state);
-        self.changed.notify_waiters();
+        self.ended.notify_waiters();
     }
 
     /// Whether the queue is closed.
@@ -235,11 +272,11 @@ impl PacketQueue {
     /// Waits until the queue is closed.
     pub(crate) async fn closed(&self) {
         loop {
-            let changed = self.changed.notified();
+            let ended = self.ended.notified();
             if self.is_closed() {
                 return;
             }
-            changed.await;
+            ended.await;
         }
     }
 
@@ -261,7 +298,6 @@ impl PacketQueue {
             return Poll::Ready(Some(PacketBuf::new()));
         }
         if let Some(packets) = state.pop() {
-            self.popped(state);
             return Poll::Ready(Some(packets));
         }
         if let Some(packets) = state.volatile.take() {
@@ -286,10 +322,7 @@ impl PacketQueue {
 
     /// Receives the next packets if there are any, but no volatile ones.
     pub(crate) fn try_recv(&self) -> Option<PacketBuf> {
-        let mut state = self.state();
-        let packets = state.pop()?;
-        self.popped(state);
-        Some(packets)
+        self.state().pop()
     }
 
     /// Lets senders write to this sink while the receiver waits in [`poll_recv`](Self::poll_recv), until the
@@ -310,7 +343,10 @@ impl PacketQueue {
         };
         let Some(sink) = sink else {
             state.reserved -= slots;
-            outgoing.queue(|packets| state.packets.push_back(packets));
+            outgoing.queue(|packets| {
+                state.bytes += bytes_of(&packets);
+                state.packets.push_back(packets);
+            });
             return wake(state);
         };
 
@@ -319,7 +355,6 @@ impl PacketQueue {
         let written = sink.try_write(outgoing);
 
         let mut state = self.state();
-        let was_full = state.packets.len() + state.reserved >= self.capacity;
         state.reserved -= slots;
         let awaited = state.turn == Turn::SenderAwaited;
         state.turn = Turn::Receiver;
@@ -327,7 +362,11 @@ impl PacketQueue {
             Written::All => (),
             Written::Buffered => state.buffered = true,
             // Before all that came meanwhile.
-            Written::Busy(outgoing) => outgoing.queue_first(&mut state.packets),
+            Written::Busy(outgoing) => {
+                let state = &mut *state;
+                state.bytes += outgoing.bytes();
+                outgoing.queue_first(&mut state.packets);
+            }
         }
         let mut detached = None;
         if state.attached {
@@ -342,18 +381,6 @@ impl PacketQueue {
             wake(state);
         }
         drop(detached);
-        if was_full {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// One slot became free.
-    fn popped(&self, state: MutexGuard<'_, State>) {
-        let was_full = state.packets.len() + state.reserved + 1 >= self.capacity;
-        drop(state);
-        if was_full {
-            self.changed.notify_waiters();
-        }
     }
 }
 
@@ -398,7 +425,6 @@ impl Drop for Slot<'_> {
         state.reserved -= 1;
         // A receiver of a closed queue waits for the last slot.
         wake(state);
-        self.queue.changed.notify_waiters();
     }
 }
 
@@ -448,11 +474,13 @@ mod tests {
         time::Duration,
     };
 
-    use engineioxide_core::{Packet, Str};
+    use engineioxide_core::{Packet, Str, TransportType};
     use futures_util::FutureExt;
+    use http::Extensions;
     use smallvec::smallvec;
 
     use super::*;
+    use crate::session::{Received, Session, SessionObserver, Verdict};
 
     fn packets(text: &'static str) -> PacketBuf {
         smallvec![Packet::Message(Str::from(text))]
@@ -460,7 +488,7 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_order_and_the_bound() {
-        let queue = PacketQueue::new(2);
+        let queue = PacketQueue::new(2, None);
         queue.try_send(packets("a")).unwrap();
         let slot = queue.try_reserve().unwrap();
         assert_eq!(
@@ -479,14 +507,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_unused_slot_is_given_back() {
-        let queue = PacketQueue::new(1);
+        let queue = PacketQueue::new(1, None);
         drop(queue.try_reserve().unwrap());
         queue.try_send(packets("a")).unwrap();
     }
 
     #[tokio::test]
     async fn wakes_the_receiver() {
-        let queue = Arc::new(PacketQueue::new(1));
+        let queue = Arc::new(PacketQueue::new(1, None));
         let receiver = tokio::spawn({
             let queue = queue.clone();
             async move { queue.recv().await }
@@ -496,24 +524,57 @@ mod tests {
         assert_eq!(receiver.await.unwrap(), Some(packets("a")));
     }
 
+    /// Remembers how often a packet had no room.
+    #[derive(Debug, Default)]
+    struct Ledger(AtomicUsize);
+
+    impl SessionObserver for Ledger {
+        fn max_queued_bytes(&self) -> usize {
+            10
+        }
+        fn opened(&self, _: Session) {}
+        fn carried(&self, _: TransportType, _: &Extensions) {}
+        fn received(&self, _: Received<'_>) -> Verdict {
+            Verdict::Accept
+        }
+        fn overflowed(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn closed(&self) {}
+    }
+
     #[tokio::test]
-    async fn send_waits_for_a_slot() {
-        let queue = Arc::new(PacketQueue::new(1));
-        queue.try_send(packets("a")).unwrap();
-        let sender = tokio::spawn({
-            let queue = queue.clone();
-            async move { queue.send(packets("b")).await }
-        });
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        assert!(!sender.is_finished());
-        assert_eq!(queue.recv().await, Some(packets("a")));
-        sender.await.unwrap().unwrap();
-        assert_eq!(queue.recv().await, Some(packets("b")));
+    async fn bytes_are_bounded_and_the_account_learns_of_what_is_lost() {
+        let ledger = Arc::new(Ledger::default());
+        let queue = PacketQueue::new(100, Some(ledger.clone()));
+        let text = SharedText::new("4shared").unwrap();
+        for round in 0..3 {
+            // Four and seven bytes: the second goes beyond the bound, the third has no room.
+            queue.try_send(packets("abc")).unwrap();
+            queue.try_send_texts(std::slice::from_ref(&text)).unwrap();
+            assert_eq!(queue.state().bytes, 11);
+            queue.try_send(packets("d")).unwrap_err();
+            queue
+                .try_send_texts(std::slice::from_ref(&text))
+                .unwrap_err();
+            assert!(matches!(queue.try_reserve(), Err(TrySendError::Full(()))));
+            assert_eq!(ledger.0.load(Ordering::Relaxed), 3 * (round + 1));
+            assert_eq!(queue.recv().await, Some(packets("abc")));
+            assert_eq!(queue.try_recv(), Some(text.packets()));
+            assert_eq!(queue.state().bytes, 0);
+        }
+        queue.close();
+        queue.try_send(packets("a")).unwrap_err();
+        assert_eq!(
+            ledger.0.load(Ordering::Relaxed),
+            9,
+            "a closed queue is not full"
+        );
     }
 
     #[tokio::test]
     async fn closes_behind_what_was_sent() {
-        let queue = Arc::new(PacketQueue::new(3));
+        let queue = Arc::new(PacketQueue::new(3, None));
         let closed = tokio::spawn({
             let queue = queue.clone();
             async move { queue.closed().await }
@@ -537,7 +598,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_latest_volatile_packet_is_kept_and_comes_last() {
-        let queue = PacketQueue::new(2);
+        let queue = PacketQueue::new(2, None);
         queue.send_volatile(packets("old"));
         queue.send_volatile(packets("new"));
         queue.try_send(packets("a")).unwrap();
@@ -573,7 +634,7 @@ mod tests {
     async fn each_senders_packets_are_written_once_and_in_order() {
         const SENDERS: usize = 3;
         const PACKETS: usize = 20_000;
-        let queue = Arc::new(PacketQueue::new(8));
+        let queue = Arc::new(PacketQueue::new(8, None));
         let sink = Arc::new(Recorder::default());
 
         let receiver = tokio::spawn({
@@ -632,7 +693,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_writes_after_the_end_of_the_attachment() {
-        let queue = PacketQueue::new(8);
+        let queue = PacketQueue::new(8, None);
         let sink = Arc::new(Recorder::default());
         let attached = queue.attach(sink.clone());
         assert_eq!(queue.recv().now_or_never(), None);

@@ -69,6 +69,7 @@ use crate::{
     errors::Error,
     outlet::Outlet,
     queue::{PacketQueue, Slot},
+    session::{Account, Received, Verdict},
 };
 use bytes::{Bytes, BytesMut};
 use engineioxide_core::{Packet, PacketBuf, ProtocolVersion, Str, TransportType};
@@ -120,15 +121,59 @@ impl From<&Error> for Option<DisconnectReason> {
     }
 }
 
+/// An upgrade that is under way. Dropped before it is [complete](Upgrade::complete), it leaves the session as it was.
+pub(crate) struct Upgrade<D: Default + Send + Sync + 'static> {
+    pub(crate) socket: Arc<Socket<D>>,
+}
+
+impl<D: Default + Send + Sync + 'static> Upgrade<D> {
+    /// Returns [`None`] if there is one already.
+    pub(crate) fn begin(socket: Arc<Socket<D>>) -> Option<Self> {
+        let begun =
+            socket
+                .upgrading
+                .compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed);
+        begun.ok().map(|_| Self { socket })
+    }
+
+    /// The session goes over the websocket from now on.
+    pub(crate) fn complete(self) -> Arc<Socket<D>> {
+        self.socket
+            .transport
+            .store(TransportType::Websocket as u8, Ordering::Release);
+        self.socket.clone()
+    }
+}
+
+impl<D: Default + Send + Sync + 'static> Drop for Upgrade<D> {
+    fn drop(&mut self) {
+        self.socket.upgrading.store(false, Ordering::Release);
+    }
+}
+
+/// Gives a message that holds the session's id another one, new each time.
+///
+/// Whoever knows the id of a session can take it over, so it goes nowhere but into the handshake. The Socket.IO server
+/// above names its sockets after their sessions, and tells clients so as they connect to a namespace: with the only
+/// messages that begin with a 0.
+fn without_session_id(msg: Str, sid: &Sid) -> Str {
+    if msg.as_bytes().first() != Some(&b'0') || !msg.contains(sid.as_str()) {
+        return msg;
+    }
+    msg.replace(sid.as_str(), Sid::new().as_str()).into()
+}
+
 /// A permit to emit a message to the client.
 /// A permit holds a place in the internal channel to send one packet to the client.
 pub struct Permit<'a> {
     inner: Slot<'a>,
+    sid: Sid,
 }
 impl Permit<'_> {
     /// Consume the permit and emit a message to the client.
     #[inline]
     pub fn emit(self, msg: Str) {
+        let msg = without_session_id(msg, &self.sid);
         self.inner.send(smallvec![Packet::Message(msg)]);
     }
     /// Consume the permit and emit a binary message to the client.
@@ -243,7 +288,8 @@ where
         supports_binary: bool,
     ) -> Self {
         detach(&mut req_parts);
-        let queue = Arc::new(PacketQueue::new(config.max_buffer_size));
+        let account = req_parts.extensions.get::<Account>().cloned();
+        let queue = Arc::new(PacketQueue::new(config.max_buffer_size, account));
         req_parts.extensions.insert(Outlet::new(queue.clone()));
         Self {
             id: Sid::new(),
@@ -278,11 +324,35 @@ where
             })?;
         Ok(())
     }
-    pub(crate) fn is_upgrading(&self) -> bool {
-        self.upgrading.load(Ordering::Relaxed)
+
+    /// Reports to the account of the session what was received, and returns whether it is to be handled. If not, all that
+    /// is to be done about it is done.
+    pub(crate) fn admits(&self, received: Received<'_>) -> bool {
+        let Some(account) = self.queue.account() else {
+            return true;
+        };
+        match account.received(received) {
+            Verdict::Accept => true,
+            Verdict::Ignore => false,
+            Verdict::Answer(answer) => {
+                if let Err(TrySendError::Full(_)) = self.emit(answer) {
+                    self.close(DisconnectReason::TransportError);
+                }
+                false
+            }
+            Verdict::Close => {
+                self.close(DisconnectReason::TransportError);
+                false
+            }
+        }
     }
-    pub(crate) fn start_upgrade(&self) {
-        self.upgrading.store(true, Ordering::Relaxed);
+
+    /// Answers a polling request that waits, so that its client can go on over the websocket.
+    pub(crate) fn release_poll(&self) {
+        // Whoever receives has the lock. If it is free, nobody waits.
+        if self.internal_rx.try_lock().is_err() {
+            self.queue.try_send(smallvec![Packet::Noop]).ok();
+        }
     }
 
     /// Spawn the heartbeat job
@@ -348,28 +418,25 @@ where
         // Some clients send the pong packet in first. If that happens, we should consume it.
         self.heartbeat.notified().now_or_never();
         loop {
-            // If we are currently upgrading we should pause the heartbeat process
-            if !self.is_upgrading() {
-                #[cfg(feature = "tracing")]
-                tracing::trace!(sid = ?self.id, "emitting ping");
+            #[cfg(feature = "tracing")]
+            tracing::trace!(sid = ?self.id, "emitting ping");
 
-                self.queue
-                    .try_send(smallvec![Packet::Ping])
-                    .map_err(|_| Error::HeartbeatTimeout)?;
+            self.queue
+                .try_send(smallvec![Packet::Ping])
+                .map_err(|_| Error::HeartbeatTimeout)?;
 
-                #[cfg(feature = "tracing")]
-                tracing::trace!(sid = ?self.id, "waiting for pong");
+            #[cfg(feature = "tracing")]
+            tracing::trace!(sid = ?self.id, "waiting for pong");
 
-                timer.as_mut().reset(Instant::now() + timeout);
-                tokio::select! {
-                    biased;
-                    _ = self.heartbeat.notified() => (),
-                    _ = timer.as_mut() => return Err(Error::HeartbeatTimeout),
-                }
-
-                #[cfg(feature = "tracing")]
-                tracing::trace!(sid = ?self.id, "pong received");
+            timer.as_mut().reset(Instant::now() + timeout);
+            tokio::select! {
+                biased;
+                _ = self.heartbeat.notified() => (),
+                _ = timer.as_mut() => return Err(Error::HeartbeatTimeout),
             }
+
+            #[cfg(feature = "tracing")]
+            tracing::trace!(sid = ?self.id, "pong received");
 
             tick += interval;
             timer.as_mut().reset(tick);
@@ -404,14 +471,6 @@ where
         self.transport.load(Ordering::Relaxed) == TransportType::Polling as u8
     }
 
-    /// Sets the [`TransportType`] to WebSocket
-    /// Used when the client upgrade the connection from HTTP to WebSocket
-    pub(crate) fn upgrade_to_websocket(&self) {
-        self.upgrading.store(false, Ordering::Relaxed);
-        self.transport
-            .store(TransportType::Websocket as u8, Ordering::Relaxed);
-    }
-
     /// Returns the current [`TransportType`] of the [`Socket`]
     pub fn transport_type(&self) -> TransportType {
         TransportType::from(self.transport.load(Ordering::Relaxed))
@@ -425,7 +484,10 @@ where
     #[inline]
     pub fn reserve(&self) -> Result<Permit<'_>, TrySendError<()>> {
         let permit = self.queue.try_reserve()?;
-        Ok(Permit { inner: permit })
+        Ok(Permit {
+            inner: permit,
+            sid: self.id,
+        })
     }
 
     /// Emits a message to the client.
@@ -447,7 +509,7 @@ where
     #[cfg_attr(feature = "tracing", tracing::instrument(skip(self)))]
     pub fn close(&self, reason: DisconnectReason) {
         // Try to send a close packet is the connection is still operational.
-        self.send(Packet::Close).ok();
+        self.queue.try_send_unreported(smallvec![Packet::Close]);
 
         (self.close_fn)(self.id, reason);
     }
@@ -634,7 +696,7 @@ where
             upgrading: AtomicBool::new(false),
 
             internal_rx: Mutex::default(),
-            queue: Arc::new(PacketQueue::new(buffer_size)),
+            queue: Arc::new(PacketQueue::new(buffer_size, None)),
             heartbeat: Notify::new(),
             cancellation_token: CancellationToken::new(),
             close_fn,

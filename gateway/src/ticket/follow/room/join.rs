@@ -162,7 +162,6 @@ fn member(ticket: Id, socket: &SocketRef<Adapter>, seat: Arc<Seat>) -> Option<Me
     }
     Some(Member {
         outlet: socket.req_parts().extensions.get::<Outlet>()?.clone(),
-        line: Arc::clone(connection.line()),
         socket: socket.clone(),
         seat,
     })

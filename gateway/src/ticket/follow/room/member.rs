@@ -11,8 +11,8 @@ use ticket_shared::domain::Person;
 
 use super::members::Connected;
 use crate::{
-    adapter::Adapter, admission::Line, audit::Cut, identify::claims_of, metrics::Metrics,
-    presence::Lease, socket::Connection,
+    adapter::Adapter, audit::Cut, identify::claims_of, metrics::Metrics, presence::Lease,
+    socket::Connection,
 };
 
 /// A socket's place in a ticket.
@@ -42,9 +42,8 @@ impl Seat {
 pub(super) struct Member {
     pub(super) socket: SocketRef<Adapter>,
     pub(super) seat: Arc<Seat>,
-    /// The way out to it, and what counts what waits there.
+    /// The way out to it.
     pub(super) outlet: Outlet,
-    pub(super) line: Arc<Line>,
 }
 
 impl Connected for Box<Member> {
@@ -53,7 +52,9 @@ impl Connected for Box<Member> {
         let caller = connection.as_ref().map(|connection| connection.caller());
         let claims = caller.as_ref().and_then(claims_of).map(Arc::as_ref);
         metrics.audit.cut(Cut::RoomDied, claims);
-        self.line.close();
+        if let Some(connection) = connection {
+            connection.line().close();
+        }
     }
 }
 

@@ -78,10 +78,9 @@ impl Outbox {
                 continue;
             }
             delivery.writes += 1;
-            if packet::send(packets, &member.outlet, &member.line).is_err() {
+            if packet::send(packets, &member.outlet).is_err() {
+                // Its copy has a hole now, and it was cut off: it must come back and resume.
                 delivery.full += 1;
-                // Its copy has a hole now: it must come back and resume.
-                member.line.end("its queue is full");
             }
         }
         // Gives the memory back: most tickets are silent most of the time.

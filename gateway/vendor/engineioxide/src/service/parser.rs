@@ -10,6 +10,7 @@ use crate::{
     body::ResponseBody,
     config::EngineIoConfig,
     engine::EngineIo,
+    errors::refusal,
     handler::EngineIoHandler,
     service::futures::ResponseFuture,
     transport::{polling, ws},
@@ -67,7 +68,7 @@ where
         _req => {
             #[cfg(feature = "tracing")]
             tracing::debug!("invalid request: {:?}", _req);
-            ResponseFuture::empty_response(400)
+            ResponseFuture::ready(Ok(refusal(3, "Bad request")))
         }
     }
 }
@@ -92,25 +93,12 @@ pub enum ParseError {
 impl<B> From<ParseError> for Response<ResponseBody<B>> {
     fn from(err: ParseError) -> Self {
         use ParseError::*;
-        let conn_err_resp = |message: &'static str| {
-            Response::builder()
-                .status(400)
-                .header("Content-Type", "application/json")
-                .body(ResponseBody::custom_response(message.into()))
-                .unwrap()
-        };
         match err {
-            UnknownTransport => conn_err_resp("{\"code\":\"0\",\"message\":\"Transport unknown\"}"),
-            BadHandshakeMethod => {
-                conn_err_resp("{\"code\":\"2\",\"message\":\"Bad handshake method\"}")
-            }
-            TransportMismatch => conn_err_resp("{\"code\":\"3\",\"message\":\"Bad request\"}"),
-            UnsupportedProtocolVersion => {
-                conn_err_resp("{\"code\":\"5\",\"message\":\"Unsupported protocol version\"}")
-            }
-            UnknownSessionId => {
-                conn_err_resp("{\"code\":\"1\",\"message\":\"Session ID unknown\"}")
-            }
+            UnknownTransport => refusal(0, "Transport unknown"),
+            BadHandshakeMethod => refusal(2, "Bad handshake method"),
+            TransportMismatch => refusal(3, "Bad request"),
+            UnsupportedProtocolVersion => refusal(5, "Unsupported protocol version"),
+            UnknownSessionId => refusal(1, "Session ID unknown"),
         }
     }
 }

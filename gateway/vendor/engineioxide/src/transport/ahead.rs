@@ -12,8 +12,9 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::outlet::SharedText;
+use crate::outlet::{SharedText, frame_header};
 
 /// The most frames in one write.
 const FRAMES: usize = 64;
@@ -33,6 +34,15 @@ where
             stream,
             rest: VecDeque::new(),
         }
+    }
+
+    /// Keeps a message that is larger than the websocket should copy. It is for the next flush, and the websocket must have
+    /// nothing to write.
+    pub(super) fn push(&mut self, message: Message) {
+        let opcode = if message.is_binary() { 0x82 } else { 0x81 };
+        let payload = message.into_data();
+        self.rest.push_back(frame_header(opcode, payload.len()));
+        self.rest.push_back(payload);
     }
 
     /// Writes the frames of these texts. Returns whether the stream has taken all of them. What it has not taken, and any
@@ -176,7 +186,10 @@ mod tests {
         let texts: Vec<_> = (0..FRAMES + 2)
             .map(|number| SharedText::new(&format!("4{number}")).unwrap())
             .collect();
-        let frames: Vec<u8> = texts.iter().flat_map(|text| text.frame().to_vec()).collect();
+        let frames: Vec<u8> = texts
+            .iter()
+            .flat_map(|text| text.frame().to_vec())
+            .collect();
         let vectored: usize = texts[..FRAMES].iter().map(SharedText::wire_len).sum();
         for room in 0..=vectored {
             let mut ahead = Ahead::new(Narrow {

@@ -13,7 +13,7 @@ use engineioxide_core::{Packet, ProtocolVersion, Sid, TransportType};
 
 use crate::{
     DisconnectReason, body::ResponseBody, engine::EngineIo, errors::Error,
-    handler::EngineIoHandler, transport::make_open_packet,
+    handler::EngineIoHandler, session::Received, transport::make_open_packet,
 };
 
 /// Create a response for http request
@@ -92,16 +92,6 @@ where
         return Err(Error::TransportMismatch);
     }
 
-    if socket.is_upgrading() {
-        #[cfg(feature = "tracing")]
-        tracing::debug!(?sid, "socket is upgrading, sending NOOP packet");
-
-        let data = payload::packet_encoder(Packet::Noop, socket.protocol, socket.supports_binary);
-
-        let is_binary = false; // The noop packet is guaranteed to be serialized as text
-        return Ok(http_response(StatusCode::OK, data, is_binary));
-    }
-
     // If the socket is already locked, it means that the socket is being used by another request
     // In case of multiple http polling, session should be closed
     let mut rx = match socket.internal_rx.try_lock() {
@@ -177,6 +167,10 @@ where
     futures_util::pin_mut!(packets);
 
     while let Some(packet) = packets.next().await {
+        // A packet before may have closed it.
+        if socket.cancellation_token.is_cancelled() {
+            return Err(Error::UnknownSessionID(sid));
+        }
         match packet {
             Ok(Packet::Close) => {
                 #[cfg(feature = "tracing")]
@@ -186,16 +180,22 @@ where
                 break;
             }
             Ok(Packet::Pong | Packet::Ping) => {
-                // Once is enough: the client is known to be alive.
-                socket.heartbeat.notify_one();
+                if socket.admits(Received::Heartbeat) {
+                    // Once is enough: the client is known to be alive.
+                    socket.heartbeat.notify_one();
+                }
                 Ok(())
             }
             Ok(Packet::Message(msg)) => {
-                engine.handler.on_message(msg, socket.clone());
+                if socket.admits(Received::Message(&msg)) {
+                    engine.handler.on_message(msg, socket.clone());
+                }
                 Ok(())
             }
             Ok(Packet::Binary(bin) | Packet::BinaryV3(bin)) => {
-                engine.handler.on_binary(bin, socket.clone());
+                if socket.admits(Received::Binary(bin.len())) {
+                    engine.handler.on_binary(bin, socket.clone());
+                }
                 Ok(())
             }
             Ok(p) => {

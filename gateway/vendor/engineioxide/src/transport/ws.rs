@@ -6,23 +6,24 @@
 
 use std::{
     future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use futures_util::{SinkExt, StreamExt};
-use http::{HeaderValue, Request, Response, StatusCode, request::Parts};
-use smallvec::smallvec;
-use tokio::io::{AsyncRead, AsyncWrite};
+use futures_util::{SinkExt, StreamExt, future::Either};
+use http::{Request, Response, StatusCode, request::Parts};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Message,
-        handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
+        self, Message, Utf8Bytes,
+        error::ProtocolError,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tokio_util::future::FutureExt as _;
@@ -36,9 +37,29 @@ use crate::{
     engine::EngineIo,
     errors::Error,
     handler::EngineIoHandler,
-    queue::{self, Outgoing, Written},
-    transport::{ahead::Ahead, make_open_packet},
+    queue::{self, Outgoing, Written, bytes_of},
+    session::Received,
+    socket::Upgrade,
+    transport::{ahead::Ahead, handshake::Handshake, make_open_packet},
 };
+
+/// The bytes that the websocket gathers before it writes them.
+const WRITE_BUFFER: usize = 32 * 1024;
+/// Larger messages go past the buffer of the websocket, which would keep their memory.
+const LARGE: usize = WRITE_BUFFER;
+/// The bytes that the buffer of the websocket may hold at most: it gathers, then comes one message more, and an answer
+/// to a control frame. Only a defect of ours could meet this bound.
+const MAX_WRITE_BUFFER: usize = WRITE_BUFFER + LARGE + 1024;
+/// The time in which a client must take what was sent before its connection is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time, and the bytes of the client, until a connection is dropped that was closed for a wrong frame. If it were
+/// dropped at once with something unread, the client would be sent a reset that can overtake the reason.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: usize = 1024 * 1024;
+/// The pauses between the answers to polling requests that wait while their client upgrades: the client asks again if it
+/// has not heard of the answer to its probe yet, and can't go on before it is answered once more.
+const RELEASE: Duration = Duration::from_millis(50);
+const RELEASE_MAX: Duration = Duration::from_secs(2);
 
 /// A websocket connection that its reader, its writer and those who emit share.
 struct WsConn<S> {
@@ -46,6 +67,11 @@ struct WsConn<S> {
     ws: Mutex<WebSocketStream<Ahead<S>>>,
     /// The client has sent its close frame: nothing may follow ours, which answers it.
     closing: AtomicBool,
+    /// A ping was read, and its answer may not be written yet. Until it is, nothing more is read: a client that sends
+    /// pings and reads nothing has one answer waiting, however many it sends.
+    answering: AtomicBool,
+    /// The reason in our close frame; 0 without one.
+    close_code: AtomicU16,
 }
 
 impl<S> WsConn<S>
@@ -57,6 +83,8 @@ where
             protocol,
             ws: Mutex::new(ws),
             closing: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
+            close_code: AtomicU16::new(0),
         })
     }
 
@@ -64,13 +92,30 @@ where
         self.ws.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next frame. Nothing is read while the answer to the one before can't be written.
     async fn next(&self) -> Option<Result<Message, tungstenite::Error>> {
         poll_fn(|cx| {
             let mut ws = self.ws();
+            // These are changed with the lock only.
+            if self.answering.load(Ordering::Relaxed) {
+                match ws.poll_flush_unpin(cx) {
+                    Poll::Ready(Ok(())) => self.answering.store(false, Ordering::Relaxed),
+                    Poll::Ready(Err(e)) => return Poll::Ready(Some(Err(e))),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
             let next = ws.poll_next_unpin(cx);
-            if let Poll::Ready(Some(Ok(Message::Close(_)))) = next {
-                // With the lock, which whoever looks at it has.
-                self.closing.store(true, Ordering::Relaxed);
+            match &next {
+                Poll::Ready(Some(Ok(Message::Ping(_)))) => {
+                    self.answering.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(Some(Ok(Message::Close(_)))) => {
+                    self.closing.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(Some(Err(e))) => {
+                    self.close_code.store(close_code(e), Ordering::Relaxed);
+                }
+                _ => {}
             }
             next
         })
@@ -78,6 +123,12 @@ where
     }
 
     async fn feed(&self, message: Message) -> Result<(), tungstenite::Error> {
+        if message.len() > LARGE {
+            // Behind all that the websocket holds.
+            self.flush().await?;
+            self.ws().get_mut().push(message);
+            return self.flush().await;
+        }
         poll_fn(|cx| self.ws().poll_ready_unpin(cx)).await?;
         self.ws().start_send_unpin(message)
     }
@@ -87,7 +138,54 @@ where
     }
 
     async fn close(&self) -> Result<(), tungstenite::Error> {
-        poll_fn(|cx| self.ws().poll_close_unpin(cx)).await
+        let code = self.close_code.load(Ordering::Relaxed);
+        if code == 0 {
+            return poll_fn(|cx| self.ws().poll_close_unpin(cx)).await;
+        }
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: Utf8Bytes::default(),
+        };
+        poll_fn(|cx| self.ws().poll_ready_unpin(cx)).await?;
+        self.ws().start_send_unpin(Message::Close(Some(frame)))?;
+        self.flush().await?;
+        tokio::time::timeout(DRAIN_TIME, self.drain()).await.ok();
+        Ok(())
+    }
+
+    /// Ends our side of the connection, and reads until the client ends its own.
+    async fn drain(&self) {
+        let mut rest = DRAIN_BYTES;
+        poll_fn(|cx| Pin::new(self.ws().get_mut()).poll_shutdown(cx))
+            .await
+            .ok();
+        let mut buf = vec![0; 4096];
+        while rest > 0 {
+            let read = poll_fn(|cx| {
+                let mut buf = ReadBuf::new(&mut buf);
+                let read = Pin::new(self.ws().get_mut()).poll_read(cx, &mut buf);
+                read.map_ok(|()| buf.filled().len())
+            });
+            match read.await {
+                Ok(bytes @ 1..) => rest = rest.saturating_sub(bytes),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The reason in a close frame for what was wrong with a frame (RFC 6455, 7.4.1).
+fn close_code(error: &tungstenite::Error) -> u16 {
+    match error {
+        tungstenite::Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake
+            | ProtocolError::ReceivedAfterClosing
+            | ProtocolError::SendAfterClosing,
+        ) => 0,
+        tungstenite::Error::Protocol(_) => CloseCode::Protocol.into(),
+        tungstenite::Error::Utf8(_) => CloseCode::Invalid.into(),
+        tungstenite::Error::Capacity(_) => CloseCode::Size.into(),
+        _ => 0,
     }
 }
 
@@ -104,79 +202,90 @@ where
         let mut outgoing = Some(outgoing);
         let write = tokio::task::unconstrained(poll_fn(|cx| {
             let outgoing = outgoing.take().expect("polled once");
-            if let Outgoing::Texts(texts) = outgoing
-                && !self.closing.load(Ordering::Relaxed)
-                && let Poll::Ready(Ok(())) = ws.poll_flush_unpin(cx)
-            {
+            let large =
+                matches!(&outgoing, Outgoing::Packets(packets) if bytes_of(packets) > LARGE);
+            let flushed = matches!(ws.poll_flush_unpin(cx), Poll::Ready(Ok(())));
+            if self.closing.load(Ordering::Relaxed) {
+                return Poll::Ready(Written::Buffered);
+            }
+            if large || !flushed {
+                // The answer to a ping waits, or the connection is gone: for the writer to see.
+                return Poll::Ready(Written::Busy(outgoing));
+            }
+            let packets = match outgoing {
+                Outgoing::Packets(packets) => packets,
                 // The websocket has nothing to write, so the frames can go as they are: they are not copied into the
                 // buffer of each connection.
-                return Poll::Ready(ws.get_mut().write(cx, texts));
-            }
-            let mut sent = Ok(());
-            outgoing.queue(|packets| {
-                for message in packets
-                    .into_iter()
-                    .filter_map(|packet| to_message(self.protocol, packet))
-                {
-                    if sent.is_ok() {
-                        sent = ws.start_send_unpin(message);
-                    }
+                Outgoing::Texts(texts) => {
+                    return Poll::Ready(match ws.get_mut().write(cx, texts) {
+                        true => Written::All,
+                        false => Written::Buffered,
+                    });
                 }
-            });
+            };
+            let mut sent = Ok(());
+            for message in packets
+                .into_iter()
+                .filter_map(|packet| to_message(self.protocol, packet))
+            {
+                if sent.is_ok() {
+                    sent = ws.start_send_unpin(message);
+                }
+            }
             let flushed = ws.poll_flush_unpin(cx);
-            Poll::Ready(sent.is_ok() && matches!(flushed, Poll::Ready(Ok(()))))
+            Poll::Ready(match (sent, flushed) {
+                (Ok(()), Poll::Ready(Ok(()))) => Written::All,
+                _ => Written::Buffered,
+            })
         }));
         tokio::pin!(write);
         // What can't be flushed is for the writer, who is woken when more can be written; or finds the error.
         match write.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(true) => Written::All,
-            Poll::Ready(false) | Poll::Pending => Written::Buffered,
+            Poll::Ready(written) => written,
+            Poll::Pending => Written::Buffered,
         }
     }
 }
 
 /// Create a response for websocket upgrade
-fn ws_response<B>(ws_key: &HeaderValue) -> Response<ResponseBody<B>> {
-    let derived = derive_accept_key(ws_key.as_bytes());
-    let sec = derived.parse::<HeaderValue>().unwrap();
-    Response::builder()
+fn ws_response<B>(handshake: Handshake) -> Response<ResponseBody<B>> {
+    use http::header::{
+        CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    };
+    let mut res = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(http::header::UPGRADE, HeaderValue::from_static("websocket"))
-        .header(
-            http::header::CONNECTION,
-            HeaderValue::from_static("Upgrade"),
-        )
-        .header(http::header::SEC_WEBSOCKET_ACCEPT, sec)
-        .body(ResponseBody::empty_response())
-        .unwrap() // we are only using constants
+        .header(UPGRADE, HeaderValue::from_static("websocket"))
+        .header(CONNECTION, HeaderValue::from_static("Upgrade"))
+        .header(SEC_WEBSOCKET_ACCEPT, handshake.accept);
+    if let Some(protocol) = handshake.protocol {
+        res = res.header(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    res.body(ResponseBody::empty_response()).unwrap() // we are only using constants
 }
 
 /// Upgrade a websocket request to create a websocket connection.
 ///
 /// If a sid is provided in the query it means that is is upgraded from an existing HTTP polling request.
-/// In this case the http polling request is closed and the SID is kept for the websocket
+/// Once the upgrade is complete, the SID is kept for the websocket. Until then, or if it fails, the session goes on
+/// over polling.
 pub fn new_req<R: Send + 'static, B, H: EngineIoHandler>(
     engine: Arc<EngineIo<H>>,
     protocol: ProtocolVersion,
     sid: Option<Sid>,
     req: Request<R>,
 ) -> Result<Response<ResponseBody<B>>, Error> {
+    let handshake = Handshake::of(&req)?;
+    let upgrade = sid.map(|sid| engine.begin_upgrade(sid)).transpose()?;
     let mut req = req;
     let on_upgrade = hyper::upgrade::on(&mut req);
     // In a box, as everything that only the handshake needs: the task lives as long as the connection.
     let parts = Box::new(req.into_parts().0);
 
-    let ws_key = parts
-        .headers
-        .get("Sec-WebSocket-Key")
-        .ok_or(Error::InvalidWebSocketKey)?
-        .clone();
-
     tokio::spawn(async move {
         let conn = on_upgrade.await.map(hyper_util::rt::TokioIo::new);
 
         let res = match conn {
-            Ok(conn) => on_init(engine.clone(), conn, protocol, sid, *parts).await,
+            Ok(conn) => run(engine, conn, protocol, upgrade, *parts).await,
             Err(_e) => {
                 #[cfg(feature = "tracing")]
                 tracing::debug!("ws upgrade error: {}", _e);
@@ -184,23 +293,13 @@ pub fn new_req<R: Send + 'static, B, H: EngineIoHandler>(
             }
         };
 
-        match res {
-            Ok(_) => {
-                #[cfg(feature = "tracing")]
-                tracing::debug!(?sid, "ws closed")
-            }
-            Err(Error::MultipleWebsocketRequests) => {}
-            Err(_e) => {
-                #[cfg(feature = "tracing")]
-                tracing::debug!(?sid, "ws closed with error: {_e}");
-                if let Some(sid) = sid {
-                    engine.close_session(sid, DisconnectReason::TransportError);
-                }
-            }
+        if let Err(_e) = res {
+            #[cfg(feature = "tracing")]
+            tracing::debug!("ws closed with error: {_e}");
         }
     });
 
-    Ok(ws_response(&ws_key))
+    Ok(ws_response(handshake))
 }
 
 /// Handle a websocket connection upgrade
@@ -218,8 +317,23 @@ pub fn on_init<H: EngineIoHandler, S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let upgrade = sid.map(|sid| engine.begin_upgrade(sid)).transpose();
+    async move { run(engine, conn, protocol, upgrade?, req_data).await }
+}
+
+/// Does the handshake and serves the connection until it is closed.
+fn run<H: EngineIoHandler, S>(
+    engine: Arc<EngineIo<H>>,
+    conn: S,
+    protocol: ProtocolVersion,
+    upgrade: Option<Upgrade<H::Data>>,
+    req_data: Parts,
+) -> impl Future<Output = Result<(), Error>> + Send + 'static
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // What the handshake needs is freed once it is done.
-    let opened = Box::pin(open(engine.clone(), conn, protocol, sid, req_data));
+    let opened = Box::pin(open(engine.clone(), conn, protocol, upgrade, req_data));
     async move {
         let (socket, conn, heartbeat) = opened.await?;
         serve(&engine, &socket, &conn, heartbeat).await;
@@ -230,13 +344,17 @@ where
 /// Does the handshake. Tells also whether the heartbeat is still to be started.
 #[cfg_attr(
     feature = "tracing",
-    tracing::instrument(level = "trace", name = "init_websocket", skip(engine, conn, req_data))
+    tracing::instrument(
+        level = "trace",
+        name = "init_websocket",
+        skip(engine, conn, upgrade, req_data)
+    )
 )]
 async fn open<H: EngineIoHandler, S>(
     engine: Arc<EngineIo<H>>,
     conn: S,
     protocol: ProtocolVersion,
-    sid: Option<Sid>,
+    upgrade: Option<Upgrade<H::Data>>,
     req_data: Parts,
 ) -> Result<(Arc<Socket<H::Data>>, Arc<WsConn<S>>, bool), Error>
 where
@@ -244,49 +362,47 @@ where
 {
     let ws_config = WebSocketConfig::default()
         .read_buffer_size(engine.config.ws_read_buffer_size)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(Some(engine.config.ws_max_message_size))
         .max_frame_size(Some(engine.config.ws_max_frame_size));
 
     let ws_init =
         move || WebSocketStream::from_raw_socket(Ahead::new(conn), Role::Server, Some(ws_config));
-    if let Some(sid) = sid {
-        match engine.get_socket(sid) {
-            None => return Err(Error::UnknownSessionID(sid)),
-            Some(socket) if socket.is_ws() => return Err(Error::MultipleWebsocketRequests),
-            Some(socket) => {
-                let mut ws = ws_init().await;
-
-                let upgrade_fut = upgrade_handshake::<H, _>(&socket, &mut ws);
-                match tokio::time::timeout(engine.config.upgrade_timeout, upgrade_fut)
-                    .with_cancellation_token(&socket.cancellation_token)
-                    .await
-                {
-                    Some(Ok(res)) => res?,
-                    Some(Err(_)) => {
-                        #[cfg(feature = "tracing")]
-                        tracing::debug!(?sid, "ws upgrade timed out, closing session");
-                        engine.close_session(socket.id, DisconnectReason::TransportError);
-                        return Err(Error::Upgrade);
-                    }
-                    None => {
-                        #[cfg(feature = "tracing")]
-                        tracing::debug!(?sid, "socket is being closed");
-                        return Err(Error::Upgrade);
-                    }
-                }
-                Ok((socket, WsConn::new(protocol, ws), false))
-            }
-        }
-    } else {
+    let Some(upgrade) = upgrade else {
         let socket = engine.create_session(protocol, TransportType::Websocket, req_data, false);
 
         #[cfg(feature = "tracing")]
         tracing::debug!("new websocket connection");
 
         let mut ws = ws_init().await;
-        init_handshake(socket.id, &mut ws, &engine.config).await?;
-        Ok((socket, WsConn::new(protocol, ws), true))
+        if let Err(e) = init_handshake(socket.id, &mut ws, &engine.config).await {
+            engine.close_session(socket.id, DisconnectReason::TransportError);
+            return Err(e);
+        }
+        return Ok((socket, WsConn::new(protocol, ws), true));
+    };
+    let conn = WsConn::new(protocol, ws_init().await);
+    let token = upgrade.socket.cancellation_token.clone();
+    let handshake = upgrade_handshake(&upgrade.socket, &conn);
+    let upgraded = tokio::time::timeout(engine.config.upgrade_timeout, handshake)
+        .with_cancellation_token(&token)
+        .await;
+    if let Some(Ok(Ok(()))) = upgraded {
+        let socket = upgrade.complete();
+        if let Some(account) = socket.queue.account() {
+            account.carried(TransportType::Websocket, &req_data.extensions);
+        }
+        // Of a client that does not wait for it, which it should.
+        socket.release_poll();
+        return Ok((socket, conn, false));
     }
+    #[cfg(feature = "tracing")]
+    tracing::debug!(?upgraded, "ws upgrade failed, the session stays as it is");
+    // Its client may try once more.
+    drop(upgrade);
+    tokio::time::timeout(CLOSE_TIMEOUT, conn.close()).await.ok();
+    Err(Error::Upgrade)
 }
 
 /// Serves the connection until it is closed: reads, writes and checks that the client is alive, all in one task.
@@ -388,12 +504,16 @@ where
                     break;
                 }
                 Packet::Pong | Packet::Ping => {
-                    // Once is enough: the client is known to be alive.
-                    socket.heartbeat.notify_one();
+                    if socket.admits(Received::Heartbeat) {
+                        // Once is enough: the client is known to be alive.
+                        socket.heartbeat.notify_one();
+                    }
                     Ok::<(), Error>(())
                 }
                 Packet::Message(msg) => {
-                    engine.handler.on_message(msg, socket.clone());
+                    if socket.admits(Received::Message(&msg)) {
+                        engine.handler.on_message(msg, socket.clone());
+                    }
                     Ok(())
                 }
                 p => return Err(Error::BadPacket(p)),
@@ -403,7 +523,13 @@ where
                     // The first byte is the message type, which we don't need.
                     data = data.split_off(1);
                 }
-                engine.handler.on_binary(data, socket.clone());
+                if socket.admits(Received::Binary(data.len())) {
+                    engine.handler.on_binary(data, socket.clone());
+                }
+                Ok(())
+            }
+            Message::Ping(_) | Message::Pong(_) => {
+                socket.admits(Received::Control);
                 Ok(())
             }
             Message::Close(_) => {
@@ -459,7 +585,7 @@ where
             },
         };
         // In a box, which an idle connection does not have.
-        if let Err(_e) = Box::pin(send(socket, conn, packets)).await {
+        if let Err(_e) = Box::pin(send_in_time(socket, conn, packets)).await {
             #[cfg(feature = "tracing")]
             tracing::debug!("[sid={}] error sending packet: {}", socket.id, _e);
             // Nothing can be sent any more. What waits is not even encoded.
@@ -474,8 +600,32 @@ where
     #[cfg(feature = "tracing")]
     tracing::trace!(sid = %socket.id, "ws closing flush");
 
-    Box::pin(send(socket, conn, PacketBuf::new())).await.ok();
-    conn.close().await.ok();
+    let closing = Box::pin(async {
+        send(socket, conn, PacketBuf::new()).await.ok();
+        conn.close().await.ok();
+    });
+    tokio::time::timeout(CLOSE_TIMEOUT, closing).await.ok();
+}
+
+/// Sends packets and all that came meanwhile. Once the session is over, the client has a moment to take them.
+async fn send_in_time<D, S>(
+    socket: &Socket<D>,
+    conn: &WsConn<S>,
+    packets: PacketBuf,
+) -> Result<(), tungstenite::Error>
+where
+    D: Default + Send + Sync + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let sent = std::pin::pin!(send(socket, conn, packets));
+    let over = std::pin::pin!(async {
+        socket.cancellation_token.cancelled().await;
+        tokio::time::sleep(CLOSE_TIMEOUT).await;
+    });
+    match futures_util::future::select(sent, over).await {
+        Either::Left((sent, _)) => sent,
+        Either::Right(_) => Err(tungstenite::Error::ConnectionClosed),
+    }
 }
 
 /// Sends packets and all that came meanwhile.
@@ -543,7 +693,7 @@ where
 
 /// Upgrade a session from a polling request to a websocket request.
 ///
-/// Before upgrading the session the server should send a NOOP packet to any pending polling request.
+/// Before the client upgrades the session the server sends a NOOP packet to any pending polling request.
 ///
 /// ## Handshake :
 /// ```text
@@ -564,75 +714,69 @@ where
 ///│                                                      │
 ///│            -----  WebSocket frames -----             │
 /// ```
+/// Until the probe polling goes on as if nothing happened: many a proxy lets the handshake through and no frame. From then
+/// on a polling request that waits is answered, since the client goes on only when none does.
 #[cfg_attr(
     feature = "tracing",
     tracing::instrument(level = "trace", skip(socket, ws))
 )]
-async fn upgrade_handshake<H: EngineIoHandler, S>(
-    socket: &Arc<Socket<H::Data>>,
-    ws: &mut WebSocketStream<S>,
-) -> Result<(), Error>
+async fn upgrade_handshake<D, S>(socket: &Socket<D>, ws: &WsConn<S>) -> Result<(), Error>
 where
+    D: Default + Send + Sync + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    #[cfg(feature = "tracing")]
-    tracing::debug!("starting websocket connection upgrade");
-
-    // The socket is upgrading, from now on all polling
-    // request will return a `Packet::Noop`
-    socket.start_upgrade();
-
-    // We send a last Noop request to close a potential waiting polling request.
-    socket
-        .queue
-        .send(smallvec![Packet::Noop])
-        .await
-        .map_err(|_| Error::Upgrade)?;
-
-    // wait for any current polling connection to finish by waiting for the socket to be unlocked
-    // All other polling connection will be immediately closed with a NOOP packet.
-    let _lock = socket.internal_rx.lock().await;
-
-    // Fetch the next packet from the ws stream, it should be a PingUpgrade packet
-    let msg = match ws.next().await {
-        Some(Ok(Message::Text(d))) => d,
-        _ => Err(Error::Upgrade)?,
-    };
-    match Packet::parse(socket.protocol, ws_bytes_to_str(msg))? {
+    match upgrade_packet(socket, ws).await? {
         Packet::PingUpgrade => {
             #[cfg(feature = "tracing")]
             tracing::debug!("received first ping upgrade");
             // Respond with a PongUpgrade packet
-            ws.send(Message::Text(String::from(Packet::PongUpgrade).into()))
+            ws.feed(Message::Text(String::from(Packet::PongUpgrade).into()))
                 .await?;
+            ws.flush().await?;
         }
         p => Err(Error::BadPacket(p))?,
     };
 
-    // Fetch the next packet from the ws stream, it should be an Upgrade packet
-    let msg = match ws.next().await {
-        Some(Ok(Message::Text(d))) => d,
-        Some(Ok(Message::Close(_))) => {
-            #[cfg(feature = "tracing")]
-            tracing::debug!("ws stream closed before upgrade");
-            Err(Error::Upgrade)?
-        }
-        _ => {
-            #[cfg(feature = "tracing")]
-            tracing::debug!("unexpected ws message before upgrade");
-            Err(Error::Upgrade)?
+    let release = async {
+        let mut pause = RELEASE;
+        loop {
+            socket.release_poll();
+            tokio::time::sleep(pause).await;
+            pause = RELEASE_MAX.min(pause * 2);
         }
     };
-    match Packet::parse(socket.protocol, ws_bytes_to_str(msg))? {
+    let packet = tokio::select! {
+        packet = upgrade_packet(socket, ws) => packet?,
+        () = release => unreachable!("it has no end"),
+    };
+    match packet {
         Packet::Upgrade => {
             #[cfg(feature = "tracing")]
-            tracing::debug!("ws upgraded successfully")
+            tracing::debug!("ws upgraded successfully");
+            Ok(())
         }
-        p => Err(Error::BadPacket(p))?,
-    };
+        p => Err(Error::BadPacket(p)),
+    }
+}
 
-    socket.upgrade_to_websocket();
-    Ok(())
+/// The next packet of a websocket that a session is to be upgraded to.
+async fn upgrade_packet<D, S>(socket: &Socket<D>, ws: &WsConn<S>) -> Result<Packet, Error>
+where
+    D: Default + Send + Sync + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    loop {
+        match ws.next().await {
+            Some(Ok(Message::Text(text))) => {
+                return Ok(Packet::parse(socket.protocol, ws_bytes_to_str(text))?);
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                socket.admits(Received::Control);
+            }
+            Some(Err(e)) => return Err(e.into()),
+            _ => return Err(Error::Upgrade),
+        }
+    }
 }
 
 fn ws_bytes_to_str(bytes: tungstenite::Utf8Bytes) -> Str {
