@@ -1,5 +1,6 @@
 /**
  * Mutated Engine.IO and Socket.IO packets, and mutated websocket frames, against a gateway that this starts itself:
+ * events with attachments, namespaces that are not there, control frames in bursts and between fragments.
  *
  *     node fuzz/frames.js --seconds 10 --seed 1
  *
@@ -30,7 +31,7 @@ const one = (/** @type {any[]} */ list) => list[below(list.length)];
 /** @param {string} ticketId */
 const seeds = (ticketId) =>
   [
-    "40", "41", "2", "3", "5", "6", "40/x,", '40{"token":"x"}', "43-1[]", '4312[{"ok":true}]',
+    "40", "41", "40/x,{}", "41/x,", '42/x,1["a"]', '451-/x,2["a"]', "40/", "40/x", '42/,["a"]', "2", "3", "5", "6", "40/x,", '40{"token":"x"}', "43-1[]", '4312[{"ok":true}]',
     `421["join_ticket",{"ticketId":"${ticketId}","userId":"u","userType":"user","userName":"U","since":3,"epoch":"e"}]`,
     `422["leave_ticket",{"ticketId":"${ticketId}"}]`,
     `423["send_message",{"ticketId":"${ticketId}","senderId":"u","senderType":"agent","senderName":"سارة","content":"x 👋","clientMessageId":"c","internal":true}]`,
@@ -38,6 +39,7 @@ const seeds = (ticketId) =>
     `425["ticket_status_change",{"ticketId":"${ticketId}","status":"open","changedBy":"u","changedByName":"U","expectedSeq":1}]`,
     `426["assign_agent",{"ticketId":"${ticketId}","agentId":null,"agentName":"A","assignedBy":"u","assignedByName":"U"}]`,
     '427["subscribe_queue",{}]', '428["unsubscribe_queue",{}]',
+    '452-9["send_message",{"content":[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]}]', '4510-["x"]', '4511-["x"]', '450-["x"]',
     '451-9["send_message",{"content":{"_placeholder":true,"num":0}}]', '461-1[{"_placeholder":true,"num":0}]',
   ].map((text) => Buffer.from(text));
 
@@ -66,8 +68,31 @@ function mutated(bytes, others) {
   return it;
 }
 
-/** @param {Buffer} packet a frame of it, now and then a broken one */
+/** A control frame, or many. A close comes last, by itself. */
+function control() {
+  const one = frame(9 + below(2), Buffer.alloc(below(126), "x"));
+  return Buffer.concat(Array.from({ length: random() < 0.2 ? 1 + below(200) : 1 }, () => one));
+}
+
+/** What an event announces, and sometimes something else. @param {Buffer} packet */
+function attachments(packet) {
+  const announced = Number(packet.toString("latin1").match(/^4[56](\d{1,2})-/)?.[1] ?? 0);
+  const count = random() < 0.7 ? announced : below(13);
+  return Buffer.concat(Array.from({ length: count }, () => frame(2, Buffer.alloc(below(one([4, 1_000, 9_000]))))));
+}
+
+/** A message in parts, with control frames between them. @param {Buffer} packet */
+function fragmented(packet) {
+  const at = below(packet.length + 1);
+  return Buffer.concat([frame(1, packet.subarray(0, at), { fin: false }), control(), frame(0, packet.subarray(at))]);
+}
+
+/** @param {Buffer} packet frames of it, now and then broken ones */
 function framed(packet) {
+  const kind = random();
+  if (kind < 0.1) return control();
+  if (kind < 0.2) return fragmented(packet);
+  if (kind < 0.3) return Buffer.concat([frame(1, packet), attachments(packet)]);
   const odd = random() < 0.05;
   return frame(odd ? below(16) : one([1, 1, 1, 1, 2]), packet, { fin: !odd || random() < 0.5, rsv: odd ? below(8) : 0 });
 }

@@ -139,13 +139,8 @@ impl App {
             // something in time.
             .ping_interval(Duration::from_secs(20))
             .ping_timeout(Duration::from_secs(20))
-            // The bounds of its parser; those of a whole event are its session's account's.
-            .with_parser(
-                ParserConfig::common()
-                    .max_incoming_binaries(10)
-                    .max_incoming_binary_buf_size(limits::FRAME)
-                    .packet_completion_timeout(Duration::from_secs(5)),
-            )
+            // The other bounds of an event in pieces are its session's account's.
+            .with_parser(ParserConfig::common().max_incoming_binary_buf_size(limits::FRAME))
             .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
             .build_layer();
 

@@ -149,7 +149,8 @@ impl Account {
             return verdict;
         }
         match (packet.kind, packet.namespace) {
-            (b'2' | b'5', "/") => Verdict::Accept,
+            // The socket counts it.
+            (b'1' | b'2' | b'5', "/") => Verdict::Accept,
             (b'0', namespace) if namespace != "/" => match self.counted(Verdict::Ignore) {
                 Verdict::Accept => Verdict::Answer(format!(
                     "4{namespace},{{\"message\":\"Invalid namespace\"}}"
@@ -162,8 +163,6 @@ impl Account {
                 Verdict::Accept => self.connect(text),
                 verdict => verdict,
             },
-            // It is counted as the socket leaves.
-            (b'1', "/") => Verdict::Accept,
             // Its attachments are expected by now.
             (b'5' | b'6', _) => self.counted(Verdict::Accept),
             _ => self.counted(Verdict::Ignore),

@@ -20,8 +20,10 @@ use crate::{
 /// Counts requests, and decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the
 /// client's own back-off try again; one that is refused later, by the namespace, gives up.
 pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    let client = peer.map(|peer| app.admission.client(peer.address, request.headers()));
+    let peer = request.extensions().get::<Peer>().cloned();
+    let client = peer
+        .as_ref()
+        .map(|peer| app.admission.client(peer.address, request.headers()));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
         // Of a proxy's connection it is known only now whose it is.
