@@ -28,6 +28,7 @@ mod disk;
 mod frames;
 mod gateways;
 mod idle;
+mod managed;
 mod mongo;
 mod poison;
 mod reconnect;
@@ -94,6 +95,8 @@ pub(crate) const ALL: &[Fault] = table! {
     "F30" false "gateway cut off from Redis" gateways::cut_off;
     "F31" false "half-open client connection" clients::half_open;
     "F32" false "proxies that cut what is idle for 60 s" idle::behind_proxies;
+    "F38" false "Redis hands over, the former primary stays reachable" managed::handed_over;
+    "F40" false "Redis user without a right" managed::without_a_right;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
     "storms" false "the same, with 100 tickets: each kill is followed by hundreds of joins" rotation::storms;

@@ -33,7 +33,8 @@ pub(crate) struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
-    target: watch::Sender<SocketAddr>,
+    /// The server, and how often connections to a former one were cut.
+    target: watch::Sender<(SocketAddr, u32)>,
 }
 
 impl Proxy {
@@ -44,7 +45,10 @@ impl Proxy {
     pub(crate) async fn open(life: &Lifecycle, target: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (mode, target) = (watch::Sender::new(Mode::Pass), watch::Sender::new(target));
+        let (mode, target) = (
+            watch::Sender::new(Mode::Pass),
+            watch::Sender::new((target, 0)),
+        );
         let (modes, targets) = (mode.clone(), target.clone());
         let tasks = life.clone();
         life.spawn(async move {
@@ -66,16 +70,22 @@ impl Proxy {
 
     /// Leads elsewhere from now on. Connections to the former server are cut.
     pub(crate) fn lead_to(&self, target: SocketAddr) {
-        self.target.send_replace(target);
+        self.target
+            .send_modify(|(now, cuts)| (*now, *cuts) = (target, *cuts + 1));
+    }
+
+    /// Leads new connections elsewhere from now on, as a name or a virtual address does. Others stay.
+    pub(crate) fn lead_new_to(&self, target: SocketAddr) {
+        self.target.send_modify(|(now, _)| *now = target);
     }
 }
 
 async fn forward(
     client: TcpStream,
     mut mode: watch::Receiver<Mode>,
-    mut target: watch::Receiver<SocketAddr>,
+    mut target: watch::Receiver<(SocketAddr, u32)>,
 ) {
-    let to = *target.borrow_and_update();
+    let (to, before) = *target.borrow_and_update();
     if *mode.borrow() == Mode::Hole && mode.wait_for(|mode| *mode != Mode::Hole).await.is_err() {
         return;
     }
@@ -99,7 +109,7 @@ async fn forward(
         () = pump(from_client, to_server, mode.clone(), false) => {}
         () = pump(from_server, to_client, mode.clone(), true) => {}
         _ = cut => {}
-        _ = target.changed() => {}
+        _ = target.wait_for(|(_, cuts)| *cuts != before) => {}
     }
 }
 

@@ -69,6 +69,11 @@ const both = [
   ["MONGO_URI", { MONGO_URI: `mongodb://root:x@mongo.internal/tickets?authMechanism=${CANARY}` }],
   ["MONGO_URI", { MONGO_URI: `mongodb://root:x@mongo.internal/tickets?w=majority&wtimeoutMS=${CANARY}` }],
   ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal/tickets?tls=true&tlsCAFile=${missing}` }],
+  ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal` }],
+  ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal/?replicaSet=rs0` }],
+  ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal/admin` }],
+  ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal/local` }],
+  ["MONGO_URI", { MONGO_URI: `mongodb://root:${CANARY}@mongo.internal/config` }],
   ["MONGO_URI_FILE", { MONGO_URI_FILE: missing }],
   ["MONGO_URI_FILE", { MONGO_URI_FILE: empty }],
   ["MONGO_URI", { MONGO_URI_FILE: uriFile }],
@@ -208,5 +213,21 @@ for (const [program, rows] of Object.entries(tables)) {
     assert.match(out, /^REDIS_URL=redis:\/\/\[hidden\]@redis\.internal:6379\/1$/m);
     assert.match(out, /^MONGO_URI=mongodb:\/\/\[hidden\]@mongo\.internal\/tickets$/m);
     for (const secret of secrets(env)) assert.ok(!`${out}${err}`.includes(secret), out);
+  });
+
+  test(`${program} tries its servers with check-config --connect`, async () => {
+    const { REDIS_URL, MONGO_URI } = process.env;
+    const database = MONGO_URI.replace(/^([^?]*?:\/\/[^/?]*)[^?]*/, "$1/check-config");
+    const env = { ...GOOD[program], REDIS_URL, MONGO_URI: database, KEY_PREFIX: `check-${process.pid}-${program}` };
+    const fine = await run(program, env, "check-config", "--connect");
+    assert.equal(fine.code, 0, fine.out + fine.err);
+    assert.match(fine.out, /^redis: ok$/m);
+    assert.match(fine.out, /^mongodb: ok$/m);
+    const nowhere = { ...env, REDIS_URL: `redis://root:${CANARY}@127.0.0.1:1` };
+    const { code, out, err } = await run(program, nowhere, "check-config", "--connect");
+    assert.equal(code, 1, out + err);
+    assert.match(out, /^redis: (?!ok)/m);
+    assert.match(out, /^mongodb: ok$/m);
+    assert.ok(!`${out}${err}`.includes(CANARY), out);
   });
 }

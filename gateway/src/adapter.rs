@@ -19,9 +19,9 @@ use socketioxide_redis::{
     drivers::{ChanItem, Driver, MessageStream},
 };
 use ticket_shared::{
-    config::{BadSetting, Secret},
+    config::BadSetting,
     lifecycle::Lifecycle,
-    redis,
+    redis::{self, Entrance},
 };
 use tokio::sync::mpsc;
 
@@ -57,18 +57,16 @@ impl FredDriver {
     /// # Errors
     /// Names `REDIS_URL` where it is no URL of a Redis server.
     pub async fn start(
-        url: &Secret,
+        entrance: &Entrance,
         life: &Lifecycle,
         metrics: DriverMetrics,
     ) -> Result<Self, BadSetting> {
-        let publisher = redis::client(url)?;
-        let subscriber = redis::subscriber(url)?;
-        redis::keep_on_primary(&publisher, life);
-        redis::keep_on_primary(&subscriber, life);
-        redis::follow_cluster(&publisher, &subscriber, life);
+        let publisher = redis::client(entrance.url())?;
+        let subscriber = redis::subscriber(entrance.url())?;
+        redis::stay_on_primary(&publisher, &subscriber, life);
         let driver = Self {
-            publisher: Publisher::start(publisher.clone(), life, metrics.clone()),
-            subscriptions: Subscriptions::start(subscriber.clone(), life, metrics),
+            publisher: Publisher::start(publisher.clone(), entrance, life, metrics.clone()),
+            subscriptions: Subscriptions::start(subscriber.clone(), entrance, life, metrics),
         };
         // A gateway that starts beside a healthy Redis hears everything from the first moment.
         let connected =

@@ -19,11 +19,11 @@ use ticket_shared::{
     event::{ServerDraining, server},
     id::Id,
     lifecycle::Lifecycle,
-    redis::{self, hot_path},
-    stream::Keys,
+    redis::{self, Entrance, hot_path},
     telemetry,
 };
 
+use self::work::Work;
 use crate::{
     adapter::{Adapter, DriverMetrics, FredDriver},
     admission::{self, Admission},
@@ -44,6 +44,8 @@ use crate::{
     },
     watch::{Limits, Watch},
 };
+
+mod work;
 
 /// How long MongoDB may take before a reader is told that it can't be reached.
 const STORE_DEADLINE: Duration = Duration::from_secs(3);
@@ -81,6 +83,7 @@ pub struct App {
     pub descriptors: Arc<Descriptors>,
     registry: Registry,
     driver: FredDriver,
+    work: Work,
     started: Instant,
     draining: AtomicBool,
 }
@@ -94,6 +97,32 @@ pub struct Health {
     pub mongo: bool,
 }
 
+/// The Socket.IO server, and the layer that takes its requests.
+fn socket_io(driver: &FredDriver, prefix: String) -> (SocketIoLayer<Adapter>, Io) {
+    let adapter = RedisAdapterConfig::new()
+        // Nodes of another wire format must not hear each other.
+        .with_prefix(prefix)
+        .with_request_timeout(Duration::from_secs(2))
+        .with_stream_buffer(16_384);
+    SocketIo::builder()
+        .max_buffer_size(admission::PACKETS)
+        // Most frames of clients are smaller; a larger one makes it grow.
+        .ws_read_buffer_size(512)
+        // What is beyond these ends the connection; up to twice the limit is answered `payload_too_large`.
+        .max_payload(2 * limits::FRAME as u64)
+        .ws_max_message_size(2 * limits::FRAME)
+        .ws_max_frame_size(2 * limits::FRAME)
+        .connect_timeout(Duration::from_secs(10))
+        // A connection that went silent is closed after 40 s; proxies that cut idle ones after 60 s see
+        // something in time.
+        .ping_interval(Duration::from_secs(20))
+        .ping_timeout(Duration::from_secs(20))
+        // The other bounds of an event in pieces are its session's account's.
+        .with_parser(ParserConfig::common().max_incoming_binary_buf_size(limits::FRAME))
+        .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
+        .build_layer()
+}
+
 impl App {
     /// The gateway of that id with these settings, and the layer that takes its Socket.IO requests. Redis and MongoDB need not
     /// be there yet.
@@ -102,6 +131,7 @@ impl App {
     /// The setting that is wrong.
     pub async fn new(
         config: &Config,
+        entrance: Entrance,
         gateway: Id,
         life: Lifecycle,
     ) -> Result<(Arc<Self>, SocketIoLayer<Adapter>), BadSetting> {
@@ -114,41 +144,19 @@ impl App {
         watch.register(&mut registry);
 
         let common = &config.common;
-        let keys = Keys::new(&common.key_prefix, common.partitions);
+        let keys = entrance.keys().clone();
         let (commands, channels) = (
-            redis::client(&common.redis_url)?,
-            redis::subscriber(&common.redis_url)?,
+            redis::client(entrance.url())?,
+            redis::subscriber(entrance.url())?,
         );
         let store = Store::new(&common.mongo_uri, life.clone(), STORE_DEADLINE)?;
-        let driver = FredDriver::start(&common.redis_url, &life, driver_metrics).await?;
-        let adapter = RedisAdapterConfig::new()
-            // Nodes of another wire format must not hear each other; the braces keep one cluster slot.
-            .with_prefix(format!("{}:{{sio1}}", keys.prefix()))
-            .with_request_timeout(Duration::from_secs(2))
-            .with_stream_buffer(16_384);
-        let (layer, io) = SocketIo::builder()
-            .max_buffer_size(admission::PACKETS)
-            // Most frames of clients are smaller; a larger one makes it grow.
-            .ws_read_buffer_size(512)
-            // What is beyond these ends the connection; up to twice the limit is answered `payload_too_large`.
-            .max_payload(2 * limits::FRAME as u64)
-            .ws_max_message_size(2 * limits::FRAME)
-            .ws_max_frame_size(2 * limits::FRAME)
-            .connect_timeout(Duration::from_secs(10))
-            // A connection that went silent is closed after 40 s; proxies that cut idle ones after 60 s see
-            // something in time.
-            .ping_interval(Duration::from_secs(20))
-            .ping_timeout(Duration::from_secs(20))
-            // The other bounds of an event in pieces are its session's account's.
-            .with_parser(ParserConfig::common().max_incoming_binary_buf_size(limits::FRAME))
-            .with_adapter::<Adapter>(RedisAdapterCtr::new_with_driver(driver.clone(), adapter))
-            .build_layer();
-
+        let driver = FredDriver::start(&entrance, &life, driver_metrics).await?;
+        let (layer, io) = socket_io(&driver, keys.adapter());
         let presence = Arc::new(Presence::start(commands.clone(), keys.clone(), &life));
         let commit = match config.durability {
             Durability::Stream => Commit::start(&commands, &keys, &life),
             Durability::Replica => {
-                Commit::on_replicas(&common.redis_url, &keys, config.durability_replicas, &life)?
+                Commit::on_replicas(&entrance, config.durability_replicas, &life)?
             }
         };
         let limits = Limits {
@@ -172,13 +180,19 @@ impl App {
         watch.start(commands.clone(), keys.clone(), limits, &life);
         let admission = Arc::new(Admission::new(config.limits.clone(), metrics.clone())?);
         admission.share(commands.clone(), &keys, &life);
+        let work = Work::start(
+            &entrance,
+            commit.outcomes(),
+            &mut registry,
+            &commands,
+            &life,
+        );
+        Work::try_reads(&store, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit)
             .hot_for(common.hot_for);
         redis::tell_why(&commands, &life);
-        redis::keep_on_primary(&commands, &life);
-        redis::keep_on_primary(&channels, &life);
-        redis::follow_cluster(&commands, &channels, &life);
-        commands.connect();
+        redis::stay_on_primary(&commands, &channels, &life);
+        entrance.connect(&commands, &life);
         let follower = Follower::start(
             channels.clone(),
             tickets.clone(),
@@ -187,7 +201,7 @@ impl App {
             metrics.clone(),
             gateway,
         );
-        channels.connect();
+        entrance.connect(&channels, &life);
         let app = Self {
             tickets,
             follower,
@@ -204,6 +218,7 @@ impl App {
             life,
             registry,
             driver,
+            work,
             started: Instant::now(),
             draining: AtomicBool::new(false),
         };
@@ -223,11 +238,17 @@ impl App {
     /// Whether clients should be sent here: everything is heard over Redis, and no stop is planned. MongoDB does
     /// not count: what is warm is served without it.
     pub fn ready(&self) -> bool {
-        !self.draining()
+        let ready = !self.draining()
             && !self.descriptors.exhausted()
             && self.follower.hears()
             && self.driver.subscribed()
-            && self.identify.ready()
+            && self.identify.ready();
+        ready && self.work.fit()
+    }
+
+    /// What keeps this gateway from its work, or will: for people.
+    pub fn reasons(&self) -> Vec<String> {
+        self.work.reasons()
     }
 
     /// Whether a stop is planned.

@@ -79,7 +79,12 @@ pub struct Config {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
-    CheckConfig,
+    CheckConfig {
+        /// Also try each command that will be used, at Redis and at MongoDB, and print which is refused; exit code 1
+        /// if one is
+        #[arg(long)]
+        connect: bool,
+    },
     /// Print a token signed with `JWT_SECRET`, for development
     Token(TokenArgs),
 }

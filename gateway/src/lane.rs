@@ -61,7 +61,7 @@ impl<C: Carrier> Lanes<C> {
         life: &Lifecycle,
         carrier: impl Fn() -> C,
     ) -> Self {
-        let count = if client.is_clustered() {
+        let count = if client.is_clustered() || keys.apart() {
             keys.partitions()
         } else {
             1

@@ -10,6 +10,7 @@ pub mod allowed_hosts;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod check;
 pub mod config;
 pub mod error;
 pub mod identify;
@@ -30,7 +31,13 @@ pub mod watch;
 
 use std::time::Duration;
 
-use ticket_shared::{config::BadSetting, id::Id, lifecycle::Lifecycle, telemetry};
+use ticket_shared::{
+    config::BadSetting,
+    id::Id,
+    lifecycle::Lifecycle,
+    redis::{Entrance, Program},
+    telemetry,
+};
 use tokio::net::TcpListener;
 
 use crate::{app::App, auth::AuthMode, config::Config};
@@ -84,7 +91,8 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     if config.auth.mode == Some(AuthMode::None) {
         tracing::warn!("AUTH_MODE=none: clients are believed whatever they say of themselves");
     }
-    let (app, layer) = App::new(&config, Id::fresh()?, life.clone()).await?;
+    let entrance = Entrance::find(&config.common, Program::Gateway, &life).await?;
+    let (app, layer) = App::new(&config, entrance, Id::fresh()?, life.clone()).await?;
     socket::listen(app.clone())
         .await
         .map_err(|error| RunError::SocketIo(error.to_string()))?;

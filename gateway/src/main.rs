@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use ticket_gateway::{
     RunError,
     auth::{AuthSettings, TokenArgs, sign},
+    check,
     config::{Command, Config},
 };
 use ticket_shared::{
-    config::{EXIT_CONFIG, Exposed, complain, complain_of, parse, print_effective},
+    config::{EXIT_CONFIG, Exposed, complain, complain_of, parse, print_check, print_effective},
     lifecycle::{Lifecycle, block_on},
     telemetry,
 };
@@ -31,11 +32,15 @@ fn main() -> ExitCode {
             return EXIT_CONFIG.into();
         }
     };
-    if let Some(Command::CheckConfig) = config.command {
+    if let Some(Command::CheckConfig { connect }) = config.command {
         config.show(&mut parsed.effective);
         complain_of(&parsed.exposed);
         print_effective(&parsed.effective);
-        return ExitCode::SUCCESS;
+        return if connect {
+            print_check(block_on(config.common.threads, check::connect(&config)))
+        } else {
+            ExitCode::SUCCESS
+        };
     }
     telemetry::init(&config.common.log, config.common.log_format());
     parsed.exposed.iter().for_each(Exposed::log);

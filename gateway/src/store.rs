@@ -32,6 +32,7 @@ mod documents;
 mod failure;
 mod fields;
 mod messages;
+mod rights;
 mod tickets;
 
 pub use failure::{StoreError, Trouble, Unreachable};
@@ -104,7 +105,8 @@ impl Store {
             options.server_selection_timeout = Some(SELECTION.min(self.deadline));
             options.selection_criteria =
                 Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-            options.read_concern = Some(ReadConcern::majority());
+            // What the URI asks for holds: not every server has majorities.
+            options.read_concern.get_or_insert(ReadConcern::majority());
             let name = options.default_database.clone();
             let name = name.unwrap_or_else(|| DATABASE.to_owned());
             Ok(Client::with_options(options)?.database(&name))
@@ -247,6 +249,7 @@ pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
             }
         }
     }
+    check_database(parsed.default_database.as_deref())?;
     // Only names of the `srv` form have to be looked up; everything else is decided at once.
     let options = ClientOptions::parse(uri.expose()).into_future();
     match options.now_or_never() {
@@ -254,6 +257,23 @@ pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
             Err(BadSetting::new(SETTING, REFUSED))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a URI without a database, or with one that is the server's own.
+fn check_database(name: Option<&str>) -> Result<(), BadSetting> {
+    match name {
+        None => Err(BadSetting::new(
+            SETTING,
+            "names no database; write it behind the hosts: mongodb://host:27017/ticket-system (the name that the former server had)",
+        )),
+        Some(own @ ("admin" | "local" | "config")) => Err(BadSetting::new(
+            SETTING,
+            format!(
+                "{own} is a database of the server itself; name one for the tickets, such as ticket-system (and authSource={own} if users are there)"
+            ),
+        )),
+        Some(_) => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ mod enter;
 pub mod epoch;
 pub mod follow;
 pub mod list;
+pub mod outcomes;
 pub mod page;
 mod permit;
 pub mod view;

@@ -19,18 +19,27 @@ use fred::{
 
 use crate::config::{BadSetting, Secret};
 
+mod entrance;
 mod failure;
 mod primary;
+mod rights;
 mod tls;
+mod topology;
 mod trouble;
 
+pub use entrance::{Entrance, Examined, examine};
 pub use failure::{Failure, failure, refusal, words};
-pub use primary::{follow_cluster, keep_on_primary};
+pub use primary::{keep_on_primary, stay_on_primary};
+pub use rights::Program;
 pub use tls::trusting;
+pub use topology::{Topology, Unfit, discover};
 pub use trouble::tell_why;
 
 /// How long a command may take before its caller is told that Redis can't be reached.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for a connection to be made.
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// How many messages of subscriptions may wait. What comes beyond is lost, and whoever reads them is told.
 const CHANNEL_MESSAGES: usize = 16_384;
@@ -38,7 +47,9 @@ const CHANNEL_MESSAGES: usize = 16_384;
 /// Replies of a server that is no primary, or not yet: each ends its connection. Behind a name or a virtual address the
 /// next one leads to the server that took over, while the former one would answer like this for ever. None of them says
 /// that anything was written. (`CLUSTERDOWN` ends a connection by the library's own rule.)
-const NO_PRIMARY: [ReconnectError; 4] = [
+const NO_PRIMARY: [ReconnectError; 5] = [
+    // Of a server in cluster mode to a client that knows one server alone: a replica, as `READONLY`.
+    ReconnectError::Custom("MOVED"),
     ReconnectError::ReadOnly,
     ReconnectError::MasterDown,
     ReconnectError::Loading,
@@ -87,16 +98,24 @@ fn config(url: &Secret) -> Result<Config, BadSetting> {
 }
 
 fn builder(url: &Secret) -> Result<fred::types::Builder, BadSetting> {
-    let mut builder = fred::types::Builder::from_config(config(url)?);
+    let mut builder = builder_of(config(url)?);
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 1_000, 2));
+    Ok(builder)
+}
+
+/// A builder of clients that give up with their connection.
+fn builder_of(config: Config) -> fred::types::Builder {
+    // The client of a cluster follows those.
+    let clustered = config.server.is_clustered();
+    let mut builder = fred::types::Builder::from_config(config);
     builder
-        .set_policy(ReconnectPolicy::new_exponential(0, 100, 1_000, 2))
         .set_connection_config(ConnectionConfig {
-            connection_timeout: Duration::from_secs(3),
-            internal_command_timeout: Duration::from_secs(3),
+            connection_timeout: CONNECT,
+            internal_command_timeout: CONNECT,
             // A retried XADD may have been written already; our own retries carry an id.
             max_command_attempts: 1,
             reconnect_on_auth_error: true,
-            reconnect_errors: NO_PRIMARY.to_vec(),
+            reconnect_errors: NO_PRIMARY[usize::from(clustered)..].to_vec(),
             tcp: TcpConfig {
                 nodelay: Some(true),
                 user_timeout: Some(Duration::from_secs(5)),
@@ -112,7 +131,7 @@ fn builder(url: &Secret) -> Result<fred::types::Builder, BadSetting> {
             default_command_timeout: COMMAND_TIMEOUT,
             ..PerformanceConfig::default()
         });
-    Ok(builder)
+    builder
 }
 
 /// A client for commands. It is not connected yet: call `init` (or `connect`) on it.

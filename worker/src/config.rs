@@ -68,7 +68,12 @@ pub enum Command {
     /// Persist entries until told to stop
     Run,
     /// Print the effective settings, secrets hidden; exit code 78 where they are wrong
-    CheckConfig,
+    CheckConfig {
+        /// Also try each command that will be used, at Redis and at MongoDB, and print which is refused; exit code 1
+        /// if one is
+        #[arg(long)]
+        connect: bool,
+    },
     /// Look after entries that could not be persisted and are parked; needs Redis only
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -138,6 +143,11 @@ fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
     let parsed = ConnectionString::parse(uri.expose()).map_err(|_| {
         bad("is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses".into())
     })?;
+    match parsed.default_database.as_deref() {
+        None => return Err(bad("names no database; write it behind the hosts: mongodb://host:27017/ticket-system (the name that the former server had)".into())),
+        Some(own @ ("admin" | "local" | "config")) => return Err(bad(format!("{own} is a database of the server itself; name one for the tickets, such as ticket-system (and authSource={own} if users are there)"))),
+        Some(_) => {}
+    }
     let Some(Tls::Enabled(tls)) = &parsed.tls else {
         return Ok(());
     };

@@ -22,6 +22,7 @@ use crate::{
     delivery::{Delivery, Unexpected},
     metrics::StepLabel,
     pace::Pace,
+    probe::Part,
     settle::{Settler, Stopping},
 };
 
@@ -111,8 +112,6 @@ impl Reader {
 
     /// Reads and settles until the process stops.
     pub(crate) async fn run(self) {
-        // The connection is made in the background, and made again whenever it is lost.
-        drop(self.blocking.connect());
         let mut plan = Plan {
             groups: true,
             own: true,
@@ -128,13 +127,17 @@ impl Reader {
         let stopping = self.settler.stopping.clone();
         while !stopping.is_cancelled() {
             match self.step(&mut plan).await {
-                Ok(()) => backoff.reset(),
+                Ok(()) => {
+                    backoff.reset();
+                    self.settler.reporter.goes_on(Part::Redis);
+                }
                 Err(Interrupted::Stopping) => break,
                 Err(error) => {
                     plan.own = true;
                     plan.groups |= matches!(&error, Interrupted::Redis(error) if failure(error) == Failure::NoGroup);
                     let step = StepLabel { step: "read" };
                     self.settler.metrics.retries.get_or_create(&step).inc();
+                    self.settler.reporter.fails(Part::Redis, &error);
                     tracing::warn!(error = %error, failures = backoff.failures() + 1, "read failed, trying again");
                     if !backoff.wait(&stopping).await {
                         break;

@@ -10,13 +10,13 @@ use fred::{clients::Client, interfaces::ClientLike};
 use ticket_shared::{
     config::BadSetting,
     lifecycle::{Lifecycle, TaskDied},
-    redis,
-    stream::Keys,
+    redis::{self, Entrance, Program},
     telemetry,
 };
 use tokio::net::TcpListener;
 
 mod backoff;
+pub mod check;
 mod config;
 mod consumer;
 mod consumers;
@@ -131,24 +131,30 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
         probe::serve(listener, health.clone(), metrics.clone(), stopping.clone()),
     );
 
-    let redis = redis::client(&config.common.redis_url)?;
+    let entrance = Entrance::find(&config.common, Program::Worker, life).await?;
+    let redis = redis::client(entrance.url())?;
     redis::tell_why(&redis, life);
     redis::keep_on_primary(&redis, life);
     // Connects in the background, and again whenever the connection is lost.
-    drop(redis.connect());
+    entrance.connect(&redis, life);
     life.spawn_vital(
         "redis health",
-        probe::watch_redis(redis.clone(), health.clone(), stopping.clone()),
+        probe::watch_redis(
+            redis.clone(),
+            entrance.clone(),
+            health.clone(),
+            stopping.clone(),
+        ),
     );
 
     let store = open_store(config, life).await;
     life.spawn_vital(
         "mongo health",
-        probe::watch_mongo(store.clone(), health, stopping.clone()),
+        probe::watch_mongo(store.clone(), health.clone(), stopping.clone()),
     );
     life.spawn(indexes::run(store.clone(), stopping.clone()));
 
-    let keys = Keys::new(&config.common.key_prefix, config.common.partitions);
+    let keys = entrance.keys().clone();
     let consumers = Consumers::new(
         keys.clone(),
         &config.consumer,
@@ -173,7 +179,7 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
             stopping,
         ),
     );
-    let readers = start_readers(config, life, &redis, &keys, &store, &metrics)?;
+    let readers = start_readers(config, life, &entrance, &redis, &store, &metrics, &health)?;
     tracing::info!(
         ops.address = %ops,
         consumer = config.consumer,
@@ -189,13 +195,15 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
 fn start_readers(
     config: &Config,
     life: &Lifecycle,
+    entrance: &Entrance,
     redis: &Client,
-    keys: &Keys,
     store: &Store,
     metrics: &Metrics,
+    health: &Health,
 ) -> Result<usize, BadSetting> {
+    let keys = entrance.keys();
     let all: Vec<u16> = (0..keys.partitions()).collect();
-    let shares: Vec<Vec<u16>> = if redis.is_clustered() {
+    let shares: Vec<Vec<u16>> = if redis.is_clustered() || keys.apart() {
         all.into_iter().map(|partition| vec![partition]).collect()
     } else {
         vec![all]
@@ -209,6 +217,7 @@ fn start_readers(
             watermark: Watermark::new(keys.clone(), config.common.hot_for),
             dead: Dead::new(keys.clone(), metrics.clone()),
             metrics: metrics.clone(),
+            reporter: health.reporter(),
             stopping: life.stopping().clone(),
             known: std::sync::Mutex::default(),
         };
@@ -221,7 +230,9 @@ fn start_readers(
             linger: config.linger(),
             claim_idle: config.claim_idle(),
         };
-        let blocking = redis::blocking_client(&config.common.redis_url, config.block())?;
+        let blocking = redis::blocking_client(entrance.url(), config.block())?;
+        // Again whenever the connection is lost.
+        entrance.connect(&blocking, life);
         let reader = Reader::new(blocking, settler, partitions, settings);
         life.spawn_vital("reader", reader.run());
     }

@@ -28,11 +28,16 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if config.command == Some(Command::CheckConfig) {
+    if let Some(Command::CheckConfig { connect }) = config.command {
         config.common.show(&mut effective);
         config::complain_of(&exposed);
         config::print_effective(&effective);
-        return ExitCode::SUCCESS;
+        return if connect {
+            let tried = ticket_worker::check::connect(&config);
+            config::print_check(block_on(config.common.threads, tried))
+        } else {
+            ExitCode::SUCCESS
+        };
     }
     telemetry::init(&config.common.log, config.common.log_format());
     exposed.iter().for_each(Exposed::log);

@@ -32,6 +32,12 @@ pub(crate) struct StepLabel {
     pub(crate) step: &'static str,
 }
 
+/// By part that the work needs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct PartLabel {
+    pub(crate) part: &'static str,
+}
+
 /// By partition.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(crate) struct PartitionLabel {
@@ -58,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) dead: Family<PartitionLabel, Gauge>,
     pub(crate) redis_up: Gauge<u64, AtomicU64>,
     pub(crate) mongo_up: Gauge<u64, AtomicU64>,
+    pub(crate) refused: Family<PartLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -80,6 +87,7 @@ impl Default for Metrics {
             dead: Family::default(),
             redis_up: Gauge::default(),
             mongo_up: Gauge::default(),
+            refused: Family::default(),
         };
         let mut registry = Registry::with_prefix("ticket_worker");
         metrics.register_work(&mut registry);
@@ -170,6 +178,11 @@ impl Metrics {
             "mongo_up",
             "Whether MongoDB was reached lately",
             self.mongo_up.clone(),
+        );
+        registry.register(
+            "refused",
+            "Whether a part refuses the work, by part; the worker is not ready then",
+            self.refused.clone(),
         );
     }
 

@@ -14,14 +14,25 @@ use axum::{
 };
 use fred::{clients::Client, interfaces::ClientLike};
 use serde::Serialize;
-use ticket_shared::redis::hot_path;
+use ticket_shared::redis::{Entrance, hot_path};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, store::Store};
+use crate::{
+    metrics::{Metrics, PartLabel},
+    store::Store,
+};
+
+mod refusals;
+
+pub(crate) use refusals::{Part, Reporter};
+
+use refusals::Refusals;
 
 /// How often Redis and MongoDB are asked for a sign of life.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Interval between two looks at rights that are missing.
+const RIGHTS: Duration = Duration::from_secs(5);
 /// For how long a sign of life counts.
 const FRESH: Duration = Duration::from_secs(8);
 
@@ -32,9 +43,16 @@ pub(crate) struct Health {
     mongo: Arc<LastSeen>,
     /// What MongoDB's last failure was.
     reason: Arc<Mutex<Option<String>>>,
+    /// What keeps the work from being done although both are there.
+    refusals: Refusals,
 }
 
 impl Health {
+    /// Where one reader reports how its work goes.
+    pub(crate) fn reporter(&self) -> Reporter {
+        self.refusals.reporter()
+    }
+
     fn reason(&self) -> MutexGuard<'_, Option<String>> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,7 +85,7 @@ struct Ready {
     status: &'static str,
     redis: &'static str,
     mongo: &'static str,
-    /// Why MongoDB is down, in words that quote nothing.
+    /// Why MongoDB is down, or what is refused, in words that quote nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -95,7 +113,8 @@ pub(crate) async fn serve(
 async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
     let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
     let word = |up| if up { "up" } else { "down" };
-    let (code, status) = if redis && mongo {
+    let refused = ops.health.refusals.reasons();
+    let (code, status) = if redis && mongo && refused.is_empty() {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
@@ -104,7 +123,12 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
         status,
         redis: word(redis),
         mongo: word(mongo),
-        reason: ops.health.reason().clone().filter(|_| !mongo),
+        reason: ops
+            .health
+            .reason()
+            .clone()
+            .filter(|_| !mongo)
+            .or_else(|| refused.into_iter().next().map(|(_, reason)| reason)),
     };
     (code, Json(ready))
 }
@@ -113,14 +137,26 @@ async fn text(State(ops): State<Ops>) -> impl IntoResponse {
     let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
     ops.metrics.redis_up.set(redis.into());
     ops.metrics.mongo_up.set(mongo.into());
+    let refused = ops.health.refusals.reasons();
+    for part in [Part::Redis, Part::Mongo] {
+        let label = PartLabel { part: part.name() };
+        let is = refused.iter().any(|(of, _)| *of == part);
+        ops.metrics.refused.get_or_create(&label).set(is.into());
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }
 
 /// Asks Redis for signs of life until the process stops.
-pub(crate) async fn watch_redis(redis: Client, health: Health, stopping: CancellationToken) {
+pub(crate) async fn watch_redis(
+    redis: Client,
+    entrance: Entrance,
+    health: Health,
+    stopping: CancellationToken,
+) {
     let redis = redis.with_options(&hot_path());
     while !stopping.is_cancelled() {
+        health.refusals.deny(Part::Redis, &entrance.refused());
         if redis.ping::<()>(None).await.is_ok() {
             health.redis.note();
         }
@@ -131,11 +167,19 @@ pub(crate) async fn watch_redis(redis: Client, health: Health, stopping: Cancell
 /// Asks MongoDB for signs of life until the process stops. One question at a time: while it hangs, none is
 /// added, and the process turns unready.
 pub(crate) async fn watch_mongo(store: Store, health: Health, stopping: CancellationToken) {
+    let mut examined = Instant::now().checked_sub(RIGHTS);
     while !stopping.is_cancelled() {
         tokio::select! {
             () = stopping.cancelled() => return,
             answer = store.ping() => match answer {
-                Ok(()) => health.mongo.note(),
+                Ok(()) => {
+                    health.mongo.note();
+                    let due = examined.is_none_or(|at| at.elapsed() >= RIGHTS);
+                    if due && (health.refusals.denied(Part::Mongo) || !health.refusals.looked(Part::Mongo)) {
+                        examined = Some(Instant::now());
+                        health.refusals.deny(Part::Mongo, &store.refused().await);
+                    }
+                }
                 Err(failure) => *health.reason() = Some(failure.to_string()),
             },
         }

@@ -24,6 +24,7 @@ use crate::{
     delivery::Delivered,
     fold::{Scope, Writes, fold, fold_apart, kind},
     metrics::{KindLabel, Metrics, StepLabel},
+    probe::{Part, Reporter},
     store::{Refusal, Refused, Store},
     watermark::Watermark,
 };
@@ -53,6 +54,7 @@ pub(crate) struct Settler {
     pub(crate) watermark: Watermark,
     pub(crate) dead: Dead,
     pub(crate) metrics: Metrics,
+    pub(crate) reporter: Reporter,
     pub(crate) stopping: CancellationToken,
     pub(crate) known: Mutex<Known>,
 }
@@ -142,7 +144,10 @@ impl Settler {
         let mut backoff = Backoff::default();
         loop {
             match self.store.perform(writes).await {
-                Ok(refused) => return Ok(refused),
+                Ok(refused) => {
+                    self.reporter.goes_on(Part::Mongo);
+                    return Ok(refused);
+                }
                 Err(error) => {
                     self.failed("store", &error, &mut backoff).await?;
                 }
@@ -243,6 +248,12 @@ impl Settler {
             .retries
             .get_or_create(&StepLabel { step })
             .inc();
+        let part = if step == "store" {
+            Part::Mongo
+        } else {
+            Part::Redis
+        };
+        self.reporter.fails(part, error);
         tracing::warn!(
             step,
             error = %error,

@@ -21,6 +21,7 @@ use crate::fold::{Scope, Writes};
 mod command;
 mod lookup;
 mod reply;
+mod rights;
 
 use command::Command;
 use reply::Verdict;
@@ -59,6 +60,37 @@ pub(crate) enum Failure {
     Unconfirmed(i32),
     #[error("the task of an operation was ended")]
     Ended,
+}
+
+/// A batch that was not stored, and where that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{failure}{}, writing {collection}", self.name())]
+pub(crate) struct Unstored {
+    /// The collection.
+    pub(crate) collection: &'static str,
+    /// Why.
+    pub(crate) failure: Failure,
+}
+
+impl Unstored {
+    /// What the server calls its error, where an operator looks for that name.
+    fn name(&self) -> &'static str {
+        let (Failure::Command(code) | Failure::Write(code) | Failure::Unconfirmed(code)) =
+            self.failure
+        else {
+            return "";
+        };
+        match code {
+            13 => " (Unauthorized: the user may not write)",
+            18 => " (AuthenticationFailed)",
+            64 => " (WriteConcernFailed: too few servers confirm writes in time)",
+            100 => " (UnsatisfiableWriteConcern: too few servers for the write concern)",
+            166 => " (CommandNotSupportedOnView: it is a view, not a collection)",
+            8000 => " (AtlasError: a quota of the provider, most likely its space)",
+            14_031 => " (OutOfDiskSpace)",
+            _ => "",
+        }
+    }
 }
 
 /// Why MongoDB does not take a document.
@@ -162,8 +194,11 @@ impl Store {
     ///
     /// # Errors
     /// Where something may or may not be stored, and all has to be performed again, which is harmless.
-    pub(crate) async fn perform(&self, writes: &Writes) -> Result<Vec<Refused>, Failure> {
-        self.prepare().await?;
+    pub(crate) async fn perform(&self, writes: &Writes) -> Result<Vec<Refused>, Unstored> {
+        self.prepare().await.map_err(|failure| Unstored {
+            collection: "its collections",
+            failure,
+        })?;
         let (mut todo, mut refused) = command::commands(writes);
         while !todo.is_empty() {
             let done: Vec<_> = stream::iter(todo)
@@ -174,7 +209,13 @@ impl Store {
             todo = Vec::new();
             for (reply, command) in done {
                 match reply::verdict(&command, reply) {
-                    Verdict::Retry(failure) => return Err(failure),
+                    Verdict::Retry(failure) => {
+                        let collection = command.collection();
+                        return Err(Unstored {
+                            collection,
+                            failure,
+                        });
+                    }
                     // One of them is too much for the server: look for it.
                     Verdict::Halve => todo.extend(command.halves()),
                     Verdict::Settled {

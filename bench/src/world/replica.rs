@@ -27,6 +27,30 @@ impl World {
         Ok(())
     }
 
+    /// Lets Redis hand over to the replica in good order. New connections lead there; the former master stays, and keeps
+    /// those that it has.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(crate) async fn hand_over(&mut self) -> anyhow::Result<()> {
+        let Some((replica, _)) = &mut self.replica else {
+            bail!("no replica")
+        };
+        let (former, at) = (self.redis.address, replica.address);
+        std::mem::swap(&mut self.redis, replica);
+        let port = at.port().to_string();
+        self.redis_cli(former, &["failover", "to", "127.0.0.1", &port])?;
+        let taken_over = async || {
+            let role = self.redis_cli(at, &["role"]);
+            role.is_ok_and(|role| role.starts_with("master"))
+        };
+        until("the replica takes over", STARTING, taken_over).await?;
+        for proxy in self.gateway_redis.iter().chain(&self.worker_redis) {
+            proxy.lead_new_to(at);
+        }
+        Ok(())
+    }
+
     /// Starts the former master again, as a replica of the one that took over.
     ///
     /// # Errors

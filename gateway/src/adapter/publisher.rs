@@ -6,10 +6,13 @@ use bytes::Bytes;
 use fred::{
     clients::Client,
     interfaces::{ClientLike, PubsubInterface},
-    types::{ConnectHandle, Value},
+    types::Value,
 };
 use futures::{StreamExt, stream::FuturesOrdered};
-use ticket_shared::{lifecycle::Lifecycle, redis};
+use ticket_shared::{
+    lifecycle::Lifecycle,
+    redis::{self, Entrance},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +50,12 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn start(client: Client, life: &Lifecycle, metrics: DriverMetrics) -> Self {
+    pub(super) fn start(
+        client: Client,
+        entrance: &Entrance,
+        life: &Lifecycle,
+        metrics: DriverMetrics,
+    ) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
         let consumer = Consumer {
             client: client.clone(),
@@ -55,7 +63,7 @@ impl Publisher {
             metrics: metrics.clone(),
             stopping: life.stopping().clone(),
         };
-        let connection = client.connect();
+        let connection = entrance.connection(&client);
         life.spawn_vital("adapter publisher", consumer.run(connection));
         Self {
             client,
@@ -98,12 +106,12 @@ struct Consumer {
 }
 
 impl Consumer {
-    async fn run(mut self, connection: ConnectHandle) {
+    async fn run(mut self, connection: impl Future<Output = ()>) {
         let client = self.client.clone();
         tokio::select! {
             () = self.consume() => quit(&client).await,
             // It reconnects for ever; where it ends all the same, so does the process.
-            _ = connection => {}
+            () = connection => {}
         }
     }
 

@@ -10,10 +10,13 @@ use fred::{
     clients::SubscriberClient,
     error::Error,
     interfaces::{ClientLike, EventInterface, PubsubInterface},
-    types::{ConnectHandle, Message, config::Server},
+    types::{Message, config::Server},
 };
 use socketioxide_redis::drivers::ChanItem;
-use ticket_shared::{lifecycle::Lifecycle, redis};
+use ticket_shared::{
+    lifecycle::Lifecycle,
+    redis::{self, Entrance},
+};
 use tokio::sync::{
     Notify,
     broadcast::{Receiver, error::RecvError},
@@ -53,12 +56,13 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn start(
         client: SubscriberClient,
+        entrance: &Entrance,
         life: &Lifecycle,
         metrics: DriverMetrics,
     ) -> Arc<Self> {
         // Before the connection is made, so that nothing of it is missed.
         let (messages, reconnects) = (client.message_rx(), client.reconnect_rx());
-        let connection = client.connect();
+        let connection = entrance.connection(&client);
         let subscriptions = Arc::new(Self {
             client,
             listeners: RwLock::default(),
@@ -154,14 +158,14 @@ impl Subscriptions {
     async fn keep(
         self: Arc<Self>,
         reconnects: Receiver<Server>,
-        connection: ConnectHandle,
+        connection: impl Future<Output = ()>,
         stopping: CancellationToken,
     ) {
         tokio::select! {
             () = stopping.cancelled() => quit(&self.client).await,
             () = self.subscribe_for_ever(reconnects) => {}
             // It reconnects for ever; where it ends all the same, so does the process.
-            _ = connection => {}
+            () = connection => {}
         }
     }
 

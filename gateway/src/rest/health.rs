@@ -49,7 +49,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 /// `GET /readyz` for operators: that, and what is wrong.
 pub(super) async fn readyz_in_detail(State(app): State<Arc<App>>) -> Response {
     let ready = app.ready();
-    let body = json!({ "ready": ready, "draining": app.draining(), "hearsRedis": app.follower.hears(), "warnings": app.watch.warnings() });
+    let body = json!({ "ready": ready, "draining": app.draining(), "hearsRedis": app.follower.hears(), "warnings": app.watch.warnings(), "reasons": app.reasons() });
     (readiness(ready), Json(body)).into_response()
 }
 

@@ -13,13 +13,13 @@ use fred::{
     types::{CustomCommand, Key, Value},
 };
 use ticket_shared::{
-    config::{BadSetting, Secret},
+    config::BadSetting,
     lifecycle::Lifecycle,
-    redis::{self, Failure, failure},
+    redis::{self, Entrance, Failure, failure},
     stream::Keys,
 };
 
-use super::warm::fresh_epoch;
+use super::{outcomes::Outcomes, warm::fresh_epoch};
 use crate::{
     error::Error,
     lane::{Carrier, Lanes, unavailable},
@@ -86,13 +86,18 @@ impl Run {
 
 /// Commits appends. Cheap to clone.
 #[derive(Clone)]
-pub struct Commit(Lanes<Appends>);
+pub struct Commit {
+    lanes: Lanes<Appends>,
+    outcomes: Outcomes,
+}
 
 impl Commit {
     /// Commits over `client`.
     pub fn start(client: &Client, keys: &Keys, life: &Lifecycle) -> Self {
-        let appends = || Appends::over(client.clone(), None);
-        Self(Lanes::start(client, keys, life, appends))
+        let outcomes = Outcomes::default();
+        let appends = || Appends::over(client.clone(), None, outcomes.clone());
+        let lanes = Lanes::start(client, keys, life, appends);
+        Self { lanes, outcomes }
     }
 
     /// Commits on `replicas` as well, over a connection of its own.
@@ -100,26 +105,28 @@ impl Commit {
     /// # Errors
     /// Names `REDIS_URL`, or `DURABILITY` on a cluster, where one connection does not reach every server.
     pub fn on_replicas(
-        url: &Secret,
-        keys: &Keys,
+        entrance: &Entrance,
         replicas: u16,
         life: &Lifecycle,
     ) -> Result<Self, BadSetting> {
-        let client = redis::client(url)?;
-        if client.is_clustered() {
+        let (client, keys) = (redis::client(entrance.url())?, entrance.keys());
+        if client.is_clustered() || keys.apart() {
             return Err(BadSetting::new(
                 "DURABILITY",
                 "replica does not work with a Redis Cluster; use stream",
             ));
         }
         redis::keep_on_primary(&client, life);
-        drop(client.connect());
+        redis::tell_why(&client, life);
+        entrance.connect(&client, life);
         let wait = || Wait {
             mark: keys.commit(),
             replicas: i64::from(replicas),
         };
-        let appends = || Appends::over(client.clone(), Some(wait()));
-        Ok(Self(Lanes::start(&client, keys, life, appends)))
+        let outcomes = Outcomes::default();
+        let appends = || Appends::over(client.clone(), Some(wait()), outcomes.clone());
+        let lanes = Lanes::start(&client, keys, life, appends);
+        Ok(Self { lanes, outcomes })
     }
 
     /// Runs the append script for entries of a partition, at most [`RUN`], one after the other and with nothing between
@@ -133,7 +140,12 @@ impl Commit {
         partition: u16,
         run: Run,
     ) -> Result<Vec<Result<Value, Error>>, Error> {
-        self.0.call(partition, run).await
+        self.lanes.call(partition, run).await
+    }
+
+    /// The outcomes of the appends.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 }
 
@@ -148,6 +160,7 @@ struct Appends {
     client: Client,
     script: Script,
     wait: Option<Wait>,
+    outcomes: Outcomes,
 }
 
 impl Carrier for Appends {
@@ -175,8 +188,14 @@ impl Carrier for Appends {
             args.extend(words.map(Value::Bytes));
         }
         let (answer, reached) = match &self.wait {
-            None => (self.script.call(&self.client, keys, args).await?, true),
-            Some(wait) => self.send_and_wait(wait, keys, args).await?,
+            None => {
+                let answer = self.script.call(&self.client, keys, args).await;
+                (self.noted(answer)?, true)
+            }
+            Some(wait) => {
+                let answer = self.send_and_wait(wait, keys, args).await;
+                self.noted(answer)?
+            }
         };
         let Value::Array(answers) = answer else {
             return Err(missing());
@@ -197,12 +216,21 @@ impl Carrier for Appends {
 }
 
 impl Appends {
-    fn over(client: Client, wait: Option<Wait>) -> Self {
+    fn over(client: Client, wait: Option<Wait>, outcomes: Outcomes) -> Self {
         Self {
             client,
             script: Script::new(include_str!("append.lua")),
             wait,
+            outcomes,
         }
+    }
+
+    fn noted<T>(&self, answer: Result<T, RedisError>) -> Result<T, RedisError> {
+        match &answer {
+            Ok(_) => self.outcomes.succeeded(),
+            Err(error) => self.outcomes.failed(error),
+        }
+        answer
     }
 
     /// Sends a group in one pipeline, so that all of it is on one connection: a `WAIT` on another would count

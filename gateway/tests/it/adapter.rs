@@ -13,7 +13,7 @@ use futures::StreamExt;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use ticket_gateway::adapter::{DriverMetrics, FredDriver};
-use ticket_shared::{config::Secret, lifecycle::Lifecycle};
+use ticket_shared::{config::Secret, lifecycle::Lifecycle, redis::Entrance, stream::Keys};
 
 mod broadcast;
 
@@ -31,7 +31,9 @@ fn redis_url() -> Secret {
 
 async fn driver(url: &Secret, life: &Lifecycle) -> (FredDriver, DriverMetrics) {
     let metrics = DriverMetrics::default();
-    let driver = FredDriver::start(url, life, metrics.clone()).await.unwrap();
+    let entrance = Entrance::open(url, Keys::new("test", 1));
+    let started = FredDriver::start(&entrance, life, metrics.clone());
+    let driver = started.await.unwrap();
     (driver, metrics)
 }
 

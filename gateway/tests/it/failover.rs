@@ -13,7 +13,11 @@ use ticket_gateway::{
     access::Grant,
     adapter::{DriverMetrics, FredDriver},
 };
-use ticket_shared::{lifecycle::Lifecycle, redis};
+use ticket_shared::{
+    lifecycle::Lifecycle,
+    redis::{self, Entrance},
+    stream::Keys,
+};
 
 use crate::{
     server::{Server, unique},
@@ -21,6 +25,8 @@ use crate::{
     way::Way,
     world::{in_world_on, message},
 };
+
+mod managed;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -115,8 +121,8 @@ async fn subscriptions_move_to_the_new_primary_too() {
     let way = Way::to(pair.first.0.port()).await;
     let (life, channel) = (Lifecycle::default(), unique("moved"));
     let start = async || {
-        let url = way.url();
-        let started = FredDriver::start(&url, &life, DriverMetrics::default());
+        let entrance = Entrance::open(&way.url(), Keys::new("test", 1));
+        let started = FredDriver::start(&entrance, &life, DriverMetrics::default());
         started.await.unwrap()
     };
     let one = start().await;

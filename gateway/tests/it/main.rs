@@ -4,11 +4,13 @@
 
 mod adapter;
 mod channel;
+mod entrance;
 mod eviction;
 mod failover;
 mod interleavings;
 mod presence;
 mod rates;
+mod resp;
 mod revoked;
 mod runs;
 mod server;
@@ -17,4 +19,5 @@ mod tickets;
 mod tls;
 mod trouble;
 mod way;
+mod words;
 mod world;

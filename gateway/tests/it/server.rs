@@ -42,8 +42,29 @@ impl Server {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it with more settings.
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
         let process = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+            .arg(self.port.to_string())
+            .args(more)
+            .current_dir(&self.directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server must be on the PATH");
+        self.process = Some(process);
+    }
+
+    /// Starts it as a Sentinel with this configuration, which it writes to by itself.
+    pub(crate) fn start_sentinel(&mut self, configuration: &str) {
+        let file = self.directory.join("sentinel.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let process = Command::new("redis-server")
+            .arg(file)
+            .args(["--sentinel", "--bind", "127.0.0.1", "--port"])
             .arg(self.port.to_string())
             .current_dir(&self.directory)
             .stdout(Stdio::null())

@@ -54,6 +54,20 @@ pub(crate) async fn in_world_on<F: Future<Output = ()>>(
     }
 }
 
+/// Waits for a server that has just been started.
+async fn found(url: &Secret) -> redis::Topology {
+    let finding = async {
+        loop {
+            if let Ok(found) = redis::discover(url).await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(DEADLINE, finding).await;
+    found.expect("the server answers")
+}
+
 fn address(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} must name a server that the tests may use"))
@@ -74,9 +88,10 @@ impl World {
         let life = Lifecycle::default();
         let store = Store::new(&Secret::new(uri.as_str()), life.clone(), DEADLINE).unwrap();
         let redis_url = redis.expose().to_owned();
-        let redis = redis::client(redis).unwrap();
+        let found = found(redis).await;
+        let redis = redis::client(&found.url).unwrap();
         redis.init().await.unwrap();
-        let keys = Keys::new(&name, 4);
+        let keys = Keys::new(&name, 4).by_slots(found.by_slots);
         let commit = Commit::start(&redis, &keys, &life);
         let tickets = Tickets::new(redis.clone(), keys.clone(), store, Watch::default(), commit);
         Self {

@@ -54,7 +54,7 @@ pub(super) async fn hello<C: ClientLike>(client: &C) -> Result<Introduction, Err
 }
 
 /// Asks the server of `client` for its role until the process stops, and connects anew if it is a replica. Clients of a
-/// cluster are left alone: [`follow_cluster`] is for those.
+/// cluster are left alone: [`stay_on_primary`] is for those.
 pub fn keep_on_primary<C: ClientLike + Send + Sync + 'static>(client: &C, life: &Lifecycle) {
     if client.is_clustered() {
         return;
@@ -78,9 +78,20 @@ pub fn keep_on_primary<C: ClientLike + Send + Sync + 'static>(client: &C, life: 
     });
 }
 
+/// Keeps a client for commands and one for subscriptions on the primary, on a cluster too.
+pub fn stay_on_primary<C: ClientLike + Send + Sync + 'static>(
+    commands: &Client,
+    subscriber: &C,
+    life: &Lifecycle,
+) {
+    keep_on_primary(commands, life);
+    keep_on_primary(subscriber, life);
+    follow_cluster(commands, subscriber, life);
+}
+
 /// Connects `subscriber` anew whenever `commands` notices that a primary of the cluster was replaced. The former one keeps
 /// the subscriber's connection, and passes nothing on.
-pub fn follow_cluster<C: ClientLike + Send + Sync + 'static>(
+fn follow_cluster<C: ClientLike + Send + Sync + 'static>(
     commands: &Client,
     subscriber: &C,
     life: &Lifecycle,

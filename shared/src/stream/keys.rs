@@ -12,6 +12,10 @@ use crate::id::Id;
 pub struct Keys {
     prefix: Arc<str>,
     partitions: u16,
+    /// Channels are the same in every database of a server, so those of a database other than the first are named
+    /// after it.
+    database: u8,
+    apart: bool,
 }
 
 impl Keys {
@@ -20,7 +24,26 @@ impl Keys {
         Self {
             prefix: prefix.into(),
             partitions: partitions.max(1),
+            database: 0,
+            apart: false,
         }
+    }
+
+    /// The same names, in this database of the server.
+    #[must_use]
+    pub fn in_database(self, database: u8) -> Self {
+        Self { database, ..self }
+    }
+
+    /// The same names, on a server where keys of different slots must not meet in one command.
+    #[must_use]
+    pub fn by_slots(self, apart: bool) -> Self {
+        Self { apart, ..self }
+    }
+
+    /// Whether each partition has to be asked for by itself.
+    pub fn apart(&self) -> bool {
+        self.apart
     }
 
     /// The prefix.
@@ -102,11 +125,26 @@ impl Keys {
 
     /// The sharded channel of a ticket.
     pub fn live(&self, ticket: Id) -> String {
-        format!(
-            "{}:{{{}}}:live:{ticket}",
-            self.prefix,
-            self.partition(ticket)
-        )
+        self.channel(self.partition(ticket), &format!("live:{ticket}"))
+    }
+
+    /// What the channels of cluster-wide events begin with. The braces keep one slot; another wire format would have
+    /// another name in them.
+    pub fn adapter(&self) -> String {
+        match self.database {
+            0 => format!("{}:{{sio1}}", self.prefix),
+            database => format!("{}:{{sio1}}:db{database}", self.prefix),
+        }
+    }
+
+    /// The hash that says how the data is laid out.
+    pub fn layout(&self) -> String {
+        self.of(0, "layout")
+    }
+
+    /// A key and channel for trying commands. Nothing is kept there.
+    pub fn probe(&self) -> String {
+        self.of(0, "probe")
     }
 
     /// What is written behind a group of appends, so that waiting for replicas covers all of them.
@@ -126,7 +164,7 @@ impl Keys {
 
     /// The channel on which one gateway listens to itself, in one partition.
     pub fn canary(&self, partition: u16, gateway: Id) -> String {
-        format!("{}:{{{partition}}}:canary:{gateway}", self.prefix)
+        self.channel(partition, &format!("canary:{gateway}"))
     }
 
     /// The ticket that a channel belongs to.
@@ -137,6 +175,13 @@ impl Keys {
             .1
             .parse()
             .ok()
+    }
+
+    fn channel(&self, partition: u16, what: &str) -> String {
+        match self.database {
+            0 => self.of(partition, what),
+            database => self.of(partition, &format!("db{database}:{what}")),
+        }
     }
 
     fn of(&self, partition: u16, what: &str) -> String {
@@ -177,6 +222,21 @@ mod tests {
             keys.ticket_of_channel("other:{1}:live:0123456789abcdef01234567"),
             None
         );
+    }
+
+    #[test]
+    fn channels_are_named_after_the_database_and_keys_are_not() {
+        let id: Id = "0123456789abcdef01234567".parse().unwrap();
+        let (first, third) = (
+            Keys::new("tickets", 16).in_database(0),
+            Keys::new("tickets", 16).in_database(2),
+        );
+        assert_eq!(first.live(id), Keys::new("tickets", 16).live(id));
+        assert_eq!(first.state(id), third.state(id));
+        assert_ne!(first.live(id), third.live(id));
+        assert_ne!(first.canary(1, id), third.canary(1, id));
+        assert_ne!(first.adapter(), third.adapter());
+        assert_eq!(third.ticket_of_channel(&third.live(id)), Some(id));
     }
 
     #[test]

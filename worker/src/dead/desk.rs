@@ -11,7 +11,7 @@ use fred::{
 };
 use ticket_shared::{
     config::{BadSetting, Common},
-    redis::{self, Failure, failure},
+    redis::{self, Examined, Failure, Program, Unfit, failure},
     stream::Keys,
 };
 
@@ -82,16 +82,23 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) async fn open(settings: &Common) -> Result<Self, DeadError> {
-        let redis = redis::client(&settings.redis_url)?;
+        let lost = || DeadError::NotConnected(settings.redis_url.to_string());
+        let examined = redis::examine(settings, Program::Worker);
+        let Examined { url, keys, .. } = match tokio::time::timeout(PATIENCE, examined).await {
+            Ok(Ok(examined)) => examined,
+            Ok(Err(Unfit::Setting(bad))) => return Err(bad.into()),
+            Ok(Err(Unfit::Redis(_))) | Err(_) => return Err(lost()),
+        };
+        let redis = redis::client(&url)?;
         // The client itself would wait for ever.
         match tokio::time::timeout(PATIENCE, redis.init()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => return Err(DeadError::NotConnected(settings.redis_url.to_string())),
+            Err(_) => return Err(lost()),
         }
         Ok(Self {
             redis,
-            keys: Keys::new(&settings.key_prefix, settings.partitions),
+            keys,
             hot_for: settings.hot_for,
         })
     }

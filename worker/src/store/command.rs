@@ -93,6 +93,11 @@ pub(super) fn commands(writes: &Writes) -> (Vec<Command>, Vec<Refused>) {
 }
 
 impl Command {
+    /// The collection that it writes.
+    pub(super) fn collection(&self) -> &'static str {
+        self.collection
+    }
+
     /// The command as it is sent.
     pub(super) fn encode(&self, concern: &RawDocumentBuf) -> RawDocumentBuf {
         let mut list = RawArrayBuf::new();

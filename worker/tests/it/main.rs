@@ -5,11 +5,13 @@ mod faults;
 mod gone;
 mod harness;
 mod inspect;
+mod op_msg;
 mod operators;
 mod parked;
 mod persist;
 mod poison;
 mod proxy;
+mod refused;
 #[path = "../../src/sample.rs"]
 mod sample;
 mod tls;

@@ -120,7 +120,8 @@ async fn with_durability_replica_an_acknowledged_change_is_on_a_replica() {
         let (url, second) = (url.clone(), &second);
         async move {
             let id = stored(&world).await;
-            let commit = Commit::on_replicas(&url, &world.keys, 1, &world.life).unwrap();
+            let entrance = redis::Entrance::open(&url, world.keys.clone());
+            let commit = Commit::on_replicas(&entrance, 1, &world.life).unwrap();
             let tickets = Tickets::new(
                 world.redis.clone(),
                 world.keys.clone(),

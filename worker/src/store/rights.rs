@@ -1,0 +1,134 @@
+//! What the worker's user may do in MongoDB, asked for before anything is written.
+//!
+//! A user may ask the server for its own privileges, so nothing has to be written to find out. A server without users
+//! answers with none of them, and refuses nothing.
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::{COLLECTIONS, Failure, Store};
+
+/// The actions that the worker needs in each of its collections.
+const ACTIONS: [&str; 5] = [
+    "find",
+    "insert",
+    "update",
+    "createCollection",
+    "createIndex",
+];
+
+impl Store {
+    /// Returns what MongoDB refuses, in words for people: nothing if all is well.
+    pub(crate) async fn refused(&self) -> Vec<String> {
+        let ask = doc! { "connectionStatus": 1, "showPrivileges": true };
+        match self.run(ask).await {
+            Ok(status) => missing(&status, self.database.name()),
+            // Not every server knows the question; the writes will tell.
+            Err(Failure::Command(_)) => match self.ping().await {
+                Ok(()) => Vec::new(),
+                Err(failure) => vec![failure.to_string()],
+            },
+            Err(failure) => vec![failure.to_string()],
+        }
+    }
+}
+
+/// The actions that the reply to `connectionStatus` does not grant in `database`.
+fn missing(status: &Document, database: &str) -> Vec<String> {
+    let array = |field: &str| {
+        let info = status.get_document("authInfo");
+        info.and_then(|info| info.get_array(field))
+            .map_or(&[][..], |list| list)
+    };
+    if array("authenticatedUsers").is_empty() {
+        return Vec::new();
+    }
+    let privileges: Vec<&Document> = array("authenticatedUserPrivileges")
+        .iter()
+        .filter_map(Bson::as_document)
+        .collect();
+    let mut missing = Vec::new();
+    for collection in COLLECTIONS {
+        let lacking: Vec<&str> = ACTIONS
+            .into_iter()
+            .filter(|action| {
+                !privileges
+                    .iter()
+                    .any(|privilege| grants(privilege, database, collection, action))
+            })
+            .collect();
+        if !lacking.is_empty() {
+            missing.push(format!(
+                "{} on {database}.{collection}: not granted",
+                lacking.join(", ")
+            ));
+        }
+    }
+    missing
+}
+
+fn grants(privilege: &Document, database: &str, collection: &str, action: &str) -> bool {
+    let Ok(resource) = privilege.get_document("resource") else {
+        return false;
+    };
+    // Names that are empty stand for all of them.
+    let is = |field: &str, name: &str| {
+        resource
+            .get_str(field)
+            .is_ok_and(|value| value.is_empty() || value == name)
+    };
+    let covers = resource.get_bool("anyResource").unwrap_or(false)
+        || (is("db", database) && is("collection", collection));
+    let actions = privilege.get_array("actions").map_or(&[][..], |list| list);
+    covers
+        && actions
+            .iter()
+            .any(|granted| matches!(granted.as_str(), Some(name) if name == action || name == "anyAction"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(privileges: Vec<Document>) -> Document {
+        doc! { "authInfo": {
+            "authenticatedUsers": [{ "user": "w", "db": "admin" }],
+            "authenticatedUserPrivileges": privileges,
+        } }
+    }
+
+    fn granting(db: &str, collection: &str, actions: &[&str]) -> Document {
+        doc! { "resource": { "db": db, "collection": collection }, "actions": actions.to_vec() }
+    }
+
+    #[test]
+    fn a_user_that_only_reads_lacks_the_rest_by_name() {
+        let refused = missing(&status(vec![granting("t", "", &["find"])]), "t");
+        assert_eq!(refused.len(), COLLECTIONS.len());
+        assert_eq!(
+            refused[0],
+            "insert, update, createCollection, createIndex on t.tickets: not granted"
+        );
+    }
+
+    #[test]
+    fn grants_of_all_names_and_of_single_ones_add_up() {
+        let all = granting("", "", &ACTIONS);
+        assert!(missing(&status(vec![all]), "t").is_empty());
+        let other = granting("u", "", &ACTIONS);
+        assert_eq!(missing(&status(vec![other]), "t").len(), COLLECTIONS.len());
+        let single = COLLECTIONS
+            .map(|name| granting("t", name, &ACTIONS))
+            .to_vec();
+        assert!(missing(&status(single), "t").is_empty());
+        let any = doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] };
+        assert!(missing(&status(vec![any]), "t").is_empty());
+    }
+
+    #[test]
+    fn a_server_without_users_refuses_nothing() {
+        let open =
+            doc! { "authInfo": { "authenticatedUsers": [], "authenticatedUserPrivileges": [] } };
+        assert!(missing(&open, "t").is_empty());
+        assert!(missing(&doc! { "ok": 1 }, "t").is_empty());
+    }
+}
