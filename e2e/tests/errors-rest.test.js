@@ -37,7 +37,9 @@ test("POST /tickets: what is wrong is named", async () => {
     ["tags", {}],
     ["userId", { $gt: "" }],
     ["userId", "x".repeat(129)],
-    ["userName", 17],
+    ["userName", true],
+    ["userName", "a\u202eb"],
+    ["userId", "a\u0007"],
     ["userName", "x".repeat(129)],
   ]) {
     const answer = await it.rest().post("/tickets", { subject: "s", [field]: value });

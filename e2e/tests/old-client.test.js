@@ -81,3 +81,42 @@ for (const [name, transports] of [
     }
   });
 }
+
+test("numbers, half an emoji, a slash at the end, and priorities of the old server", async () => {
+  const opened = await it.rest().post("/tickets/", { subject: "s", userId: 17, userName: 18, priority: "medium" });
+  assert.equal(opened.status, 201, opened.text);
+  const { _id: ticketId, userId, userName, priority } = opened.body.ticket;
+  assert.deepEqual([userId, userName, priority], ["17", "18", "normal"]);
+  const client = await it.connect(0);
+  await client.done("join_ticket", { ticketId, userId: 17, userType: "user", userName: 18 });
+  for (const [content, expected] of [[42, "42"], [7.5, "7.5"], ["half \ud83d", "half \ufffd"], ["\ude00 \ud83d\ude00", "\ufffd 😀"]]) {
+    const { message } = await client.done("send_message", { ticketId, senderId: 17, senderType: "user", senderName: 18, content });
+    assert.deepEqual([message.content, message.senderId, message.senderName], [expected, "17", "18"]);
+  }
+  for (const path of ["/health/", "/tickets/", `/tickets/${ticketId}/`, `/tickets/${ticketId}/messages/`, "/tickets/stats/counts/", "/tickets/?limit=1"]) {
+    assert.equal((await it.rest().get(path)).status, 200, path);
+  }
+  const raw = '{"subject":"cut \\ud83d"}';
+  assert.equal((await it.rest().ask("POST", "/tickets", { raw })).body.ticket.subject, "cut \ufffd");
+});
+
+test("unknown parameters of a list are ignored, and named", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const listed = await it.rest().get("/tickets?stauts=open&limit=1&foo=&foo=2");
+  assert.equal(listed.status, 200);
+  assert.deepEqual(listed.body.ignored, ["foo", "stauts"]);
+  assert.deepEqual((await it.rest().get(`/tickets/${ticketId}/messages?page=2&before=9`)).body.ignored, ["page"]);
+  assert.ok(!("ignored" in (await it.rest().get("/tickets?limit=1")).body));
+});
+
+test("control and bidirectional characters in names and ids are refused with the field", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const client = await it.connect(0);
+  const good = { ticketId, senderId: "u", senderType: "user", senderName: "U", content: "c" };
+  for (const field of ["senderId", "senderName"]) {
+    for (const hidden of ["a\u202eb", "a\u0007b", "\u200fa", "a\u2066", "a\nb"]) {
+      const { error } = await client.ask("send_message", { ...good, [field]: hidden });
+      assert.deepEqual([error.code, error.field], ["invalid_payload", field], JSON.stringify(hidden));
+    }
+  }
+});

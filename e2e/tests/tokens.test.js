@@ -76,6 +76,14 @@ test("the token comes in the handshake or in a header, and says who one is", asy
   assert.deepEqual([updated.changedBy, updated.changedByName], ["agent-1", "Omar"]);
 });
 
+test("the scheme of a header may stand before the token wherever it is", async () => {
+  const client = await it.connect(0, { auth: { token: `Bearer ${token(sara)}` } });
+  await client.done("refresh_token", { token: `bearer ${token(sara)}` });
+  assert.equal(await refusal({ auth: { token: `Basic ${token(sara)}` } }), "unauthenticated");
+  const { _id: ticketId } = await ticketOfSara();
+  assertRefused(await client.ask("send_message", { ticketId, content: "x", senderId: 17 }), "forbidden");
+});
+
 test("nobody speaks for somebody else", async () => {
   const { _id: ticketId } = await ticketOfSara();
   const customer = await it.connect(0, as(sara));

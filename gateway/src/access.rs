@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use ticket_shared::{
     domain::{Status, Ticket, UserType},
+    event::json::number_text,
     id::Id,
     stream::{Actor, Base, Entry, Head, Numbers, ticket},
 };
@@ -218,16 +219,19 @@ impl Caller {
             ids.push((field, side.as_str()));
         }
         for (field, true_value) in ids {
-            match payload.get(field) {
-                None | Some(Value::Null) => {
-                    payload.insert(field.to_owned(), true_value.into());
-                }
-                Some(Value::String(said)) if said.trim() != true_value => {
-                    return Err(Error::Forbidden("the token is somebody else's"));
-                }
-                // What is no text at all is refused for that.
-                Some(_) => {}
+            let said = match payload.get(field) {
+                None | Some(Value::Null) => None,
+                Some(Value::String(said)) => Some(said.trim().to_owned()),
+                // What is neither text nor number is refused for that.
+                Some(other) => match number_text(other) {
+                    Some(said) => Some(said),
+                    None => continue,
+                },
+            };
+            if said.is_some_and(|said| said != true_value) {
+                return Err(Error::Forbidden("the token is somebody else's"));
             }
+            payload.insert(field.to_owned(), true_value.into());
         }
         payload.insert(fields.name.to_owned(), claims.name.as_str().into());
         Ok(())

@@ -70,13 +70,16 @@ impl Identify {
         let Some(token) = token else {
             return Err(refuse(TokenFault::Missing, None));
         };
-        let claims = verifier.verify(token).await.map_err(|error| match error {
-            Rejected::Invalid(fault) => refuse(fault, None),
-            Rejected::Unavailable(reason) => Error::Unavailable {
-                part: "identity provider",
-                reason,
-            },
-        })?;
+        let claims = verifier
+            .verify(bare(token))
+            .await
+            .map_err(|error| match error {
+                Rejected::Invalid(fault) => refuse(fault, None),
+                Rejected::Unavailable(reason) => Error::Unavailable {
+                    part: "identity provider",
+                    reason,
+                },
+            })?;
         if revocations.revoked(&claims) {
             return Err(refuse(TokenFault::Revoked, Some(&claims)));
         }
@@ -110,6 +113,14 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then_some(token.trim())
+}
+
+/// The token without the scheme of a header, which some clients write before it wherever it stands.
+fn bare(token: &str) -> &str {
+    match token.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => token,
+    }
 }
 
 /// The claims of a caller, where it has a token.

@@ -14,6 +14,7 @@ use ticket_shared::id::Id;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
+    normalize_path::NormalizePath,
 };
 
 mod admin;
@@ -51,7 +52,8 @@ pub fn routes(app: &Arc<App>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(app));
-    around(routes)
+    // A path with a slash at its end is the same one, as it was for the former server. Before the table is looked at.
+    Router::new().fallback_service(NormalizePath::trim_trailing_slash(around(routes)))
 }
 
 /// The routes that operators and their tools use.

@@ -10,6 +10,7 @@ use crate::{
     time::Time,
 };
 
+pub mod json;
 mod payload;
 mod told;
 

@@ -24,6 +24,38 @@ pub fn is_exact_id(text: &str, max: usize) -> bool {
         && text.chars().count() <= max
 }
 
+/// Returns whether nothing of `text` is seen: white space, controls, and characters without a glyph (zero-width ones,
+/// fillers, byte-order marks, variation selectors).
+pub fn shows_nothing(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_whitespace() || is_control(c) || is_invisible(c))
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`, and the blank of Braille.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +84,30 @@ mod tests {
         ];
         for bad in bad {
             assert!(!is_exact_id(bad, 9), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_seen_is_nothing() {
+        for nothing in [
+            "",
+            " \n",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{feff} \u{200d}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{ad}",
+            "\u{e0041}",
+            "\u{200f}\u{202e}",
+            "\u{1}",
+            "\u{fe0f}",
+            "\u{115f}",
+        ] {
+            assert!(shows_nothing(nothing), "{nothing:?}");
+        }
+        for seen in [".", "\u{200f}م", "👍\u{fe0f}", "\u{fffd}", "\u{301}", "ـ"] {
+            assert!(!shows_nothing(seen), "{seen:?}");
         }
     }
 }

@@ -117,13 +117,17 @@ fn who_sends_is_the_token_s_word() {
     agent.sign(&mut other_name, &Fields::SEND).unwrap();
     assert_eq!(other_name["senderName"], "سارة");
 
-    for lie in [json!({"senderId": "u2"}), json!({"senderType": "user"})] {
+    for lie in [
+        json!({"senderId": "u2"}),
+        json!({"senderId": 7}),
+        json!({"senderType": "user"}),
+    ] {
         let refused = agent.sign(&mut lie.clone(), &Fields::SEND);
         assert!(matches!(refused, Err(Error::Forbidden(_))), "{lie}");
     }
     // Left for the reading of the payload, which names the field.
     agent
-        .sign(&mut json!({"senderId": 7}), &Fields::SEND)
+        .sign(&mut json!({"senderId": [7]}), &Fields::SEND)
         .unwrap();
     agent.sign(&mut json!([]), &Fields::SEND).unwrap();
 

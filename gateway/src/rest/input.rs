@@ -8,7 +8,11 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use serde_json::Value;
-use ticket_shared::{domain::limits, event::Invalid, id::Id};
+use ticket_shared::{
+    domain::limits,
+    event::{Invalid, json::from_client},
+    id::Id,
+};
 
 use crate::{access::Caller, admission::Client, app::App, error::Error, identify::bearer};
 
@@ -29,8 +33,7 @@ impl FromRequest<Arc<App>> for Body {
                 tracing::debug!(error = %error, "body not taken");
                 Error::TooLarge
             })?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|_| Error::Malformed("the body must be JSON"))?;
+        let value = from_client(&bytes).map_err(|_| Error::Malformed("the body must be JSON"))?;
         Ok(Self(value))
     }
 }
@@ -75,7 +78,11 @@ impl FromRequestParts<Arc<App>> for TicketId {
     }
 }
 
-/// The parameters of the query. Unknown ones are ignored.
+/// Names of ignored parameters that an answer says, and the part of each.
+const IGNORED: usize = 20;
+const IGNORED_CHARS: usize = 64;
+
+/// The parameters of the query. Unknown ones are ignored; lists say which.
 pub(super) struct Query(HashMap<String, String>);
 
 impl FromRequestParts<Arc<App>> for Query {
@@ -91,6 +98,17 @@ impl FromRequestParts<Arc<App>> for Query {
 }
 
 impl Query {
+    /// The names that are not among these: a filter with a typing error must not look like one that everything passes.
+    pub(super) fn ignored(&self, known: &[&str]) -> Vec<String> {
+        let unknown = self.0.keys().filter(|name| !known.contains(&name.as_str()));
+        let mut names: Vec<String> = unknown
+            .map(|name| name.chars().take(IGNORED_CHARS).collect())
+            .collect();
+        names.sort_unstable();
+        names.truncate(IGNORED);
+        names
+    }
+
     /// How many items are wanted: 1 to 200, 50 where nothing is said.
     pub(super) fn limit(&self) -> Result<usize, Error> {
         match self.0.get("limit").map(|text| text.parse::<usize>()) {

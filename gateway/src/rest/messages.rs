@@ -17,10 +17,13 @@ use crate::{
 /// A page of messages.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Messages {
+pub(super) struct MessageList {
     messages: Vec<Message>,
     /// Goes into `after` where that was asked, else into `before`; null at the end.
     next_cursor: Option<String>,
+    /// Parameters that are not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<String>,
 }
 
 /// A page, oldest first: what follows `after`, or what precedes `before`, or the latest.
@@ -29,7 +32,7 @@ pub(super) async fn list(
     caller: Caller,
     TicketId(id): TicketId,
     query: Query,
-) -> Result<Json<Messages>, Error> {
+) -> Result<Json<MessageList>, Error> {
     let grant = caller.grant(Action::Read)?;
     let (after, before, limit) = (query.seq("after")?, query.seq("before")?, query.limit()?);
     // One more than asked tells whether there are more.
@@ -53,7 +56,8 @@ pub(super) async fn list(
         messages.drain(..messages.len().saturating_sub(limit));
         messages.first().map(|message| message.seq)
     };
-    Ok(Json(Messages {
+    Ok(Json(MessageList {
+        ignored: query.ignored(&["limit", "before", "after"]),
         messages,
         next_cursor: next_cursor.filter(|_| more).map(|seq| seq.to_string()),
     }))

@@ -29,9 +29,12 @@ use crate::{
 /// A page of tickets.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Tickets {
+pub(super) struct TicketList {
     tickets: Vec<Ticket>,
     next_cursor: Option<String>,
+    /// Parameters that are not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<String>,
 }
 
 /// One ticket.
@@ -45,7 +48,7 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     query: Query,
-) -> Result<Json<Tickets>, Error> {
+) -> Result<Json<TicketList>, Error> {
     let grant = caller.grant(Action::List)?;
     let (cursor, limit) = (query.parsed("cursor", Cursor::decode)?, query.limit()?);
     let mut tickets = app.tickets.list(cursor, limit + 1, &grant).await?;
@@ -55,9 +58,10 @@ pub(super) async fn list(
         .last()
         .filter(|_| more)
         .map(|last| Cursor::of(last).encode());
-    Ok(Json(Tickets {
+    Ok(Json(TicketList {
         tickets,
         next_cursor,
+        ignored: query.ignored(&["limit", "cursor"]),
     }))
 }
 

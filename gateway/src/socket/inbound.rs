@@ -19,7 +19,7 @@ use socketioxide::{
 };
 use ticket_shared::{
     domain::limits,
-    event::{Invalid, client},
+    event::{Invalid, client, json::from_client},
     id::Id,
 };
 use tokio::sync::Notify;
@@ -325,7 +325,7 @@ fn decode(packet: &Packet) -> (Cow<'static, str>, Result<Value, Error>) {
     if text.len() > limits::FRAME {
         return (name(packet), Err(Error::TooLarge));
     }
-    let Ok(mut arguments) = serde_json::from_str::<Vec<Value>>(text) else {
+    let Ok(mut arguments) = from_client::<Vec<Value>>(text.as_bytes()) else {
         return (
             name(packet),
             Err(Error::Malformed("must be JSON that can be read")),

@@ -5,9 +5,14 @@
 
 use serde_json::{Map, Value};
 
-use crate::{domain::limits, id::Id, text::is_exact_id};
+use crate::{
+    domain::limits,
+    id::Id,
+    text::{is_exact_id, shows_nothing},
+};
 
 mod events;
+mod people;
 
 pub use events::{
     AssignAgent, JoinTicket, LeaveTicket, NewTicket, RefreshToken, Revoke, SendMessage,
@@ -73,7 +78,7 @@ impl Fields {
             return Ok(None);
         };
         let trimmed = text.trim();
-        if trimmed.is_empty() {
+        if shows_nothing(trimmed) {
             return Err(Invalid::new(field, "must not be empty"));
         }
         within(field, trimmed, max)?;
@@ -91,6 +96,9 @@ impl Fields {
     pub fn any_text(&mut self, field: &str, max: usize) -> Result<String, Invalid> {
         let text = self.take_text(field)?.unwrap_or_default();
         let trimmed = text.trim();
+        if shows_nothing(trimmed) {
+            return Ok(String::new());
+        }
         within(field, trimmed, max)?;
         Ok(trimmed.to_owned())
     }
@@ -228,7 +236,7 @@ impl Fields {
                 return Err(Invalid::new(field, "must be a list of texts"));
             };
             let tag = tag.trim();
-            if tag.is_empty() {
+            if shows_nothing(tag) {
                 return Err(Invalid::new(field, "must not hold an empty text"));
             }
             within(field, tag, limits::TAG)?;

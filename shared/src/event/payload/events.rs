@@ -13,6 +13,14 @@ const SIDES: &str = "user, agent";
 const STATUSES: &str = "open, pending, closed";
 const PRIORITIES: &str = "low, normal, high, urgent";
 
+/// The priority of this name; `medium` is what others call `normal`.
+fn priority(name: &str) -> Option<Priority> {
+    match name {
+        "medium" => Some(Priority::Normal),
+        name => Priority::parse(name),
+    }
+}
+
 /// `join_ticket`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinTicket {
@@ -36,9 +44,9 @@ impl TryFrom<Value> for JoinTicket {
         let mut fields = Fields::of(payload)?;
         Ok(Self {
             ticket_id: fields.id("ticketId")?,
-            user_id: fields.text("userId", limits::ID)?,
+            user_id: fields.label("userId", limits::ID)?,
             user_type: fields.one_of("userType", UserType::parse, SIDES)?,
-            user_name: fields.text("userName", limits::NAME)?,
+            user_name: fields.label("userName", limits::NAME)?,
             since: fields.optional_number("since")?,
             epoch: fields.exact_text("epoch", limits::ID)?,
         })
@@ -86,10 +94,10 @@ impl TryFrom<Value> for SendMessage {
         let mut fields = Fields::of(payload)?;
         Ok(Self {
             ticket_id: fields.id("ticketId")?,
-            sender_id: fields.text("senderId", limits::ID)?,
+            sender_id: fields.label("senderId", limits::ID)?,
             sender_type: fields.one_of("senderType", UserType::parse, SIDES)?,
-            sender_name: fields.text("senderName", limits::NAME)?,
-            content: fields.text("content", limits::CONTENT)?,
+            sender_name: fields.label("senderName", limits::NAME)?,
+            content: fields.cast_text("content", limits::CONTENT)?,
             client_message_id: fields.exact_text("clientMessageId", limits::CLIENT_MESSAGE_ID)?,
             internal: fields.optional_flag("internal")?.unwrap_or(false),
         })
@@ -115,8 +123,8 @@ impl TryFrom<Value> for Typing {
         let mut fields = Fields::of(payload)?;
         Ok(Self {
             ticket_id: fields.id("ticketId")?,
-            sender_id: fields.text("senderId", limits::ID)?,
-            sender_name: fields.text("senderName", limits::NAME)?,
+            sender_id: fields.label("senderId", limits::ID)?,
+            sender_name: fields.label("senderName", limits::NAME)?,
             is_typing: fields.flag("isTyping")?,
         })
     }
@@ -144,8 +152,8 @@ impl TryFrom<Value> for StatusChange {
         Ok(Self {
             ticket_id: fields.id("ticketId")?,
             status: fields.one_of("status", Status::parse, STATUSES)?,
-            changed_by: fields.text("changedBy", limits::ID)?,
-            changed_by_name: fields.text("changedByName", limits::NAME)?,
+            changed_by: fields.label("changedBy", limits::ID)?,
+            changed_by_name: fields.label("changedByName", limits::NAME)?,
             expected_seq: fields.optional_number("expectedSeq")?,
         })
     }
@@ -176,18 +184,18 @@ impl TryFrom<Value> for AssignAgent {
                 "is required (null takes the ticket from everybody)",
             ));
         }
-        let agent = match fields.optional_text("agentId", limits::ID)? {
+        let agent = match fields.optional_label("agentId", limits::ID)? {
             Some(agent_id) => Some(Agent {
                 agent_id,
-                agent_name: fields.text("agentName", limits::NAME)?,
+                agent_name: fields.label("agentName", limits::NAME)?,
             }),
             None => None,
         };
         Ok(Self {
             ticket_id: fields.id("ticketId")?,
             agent,
-            assigned_by: fields.text("assignedBy", limits::ID)?,
-            assigned_by_name: fields.text("assignedByName", limits::NAME)?,
+            assigned_by: fields.label("assignedBy", limits::ID)?,
+            assigned_by_name: fields.label("assignedByName", limits::NAME)?,
             expected_seq: fields.optional_number("expectedSeq")?,
         })
     }
@@ -266,11 +274,11 @@ impl TryFrom<Value> for NewTicket {
             subject: fields.text(subject, limits::SUBJECT)?,
             description: fields.any_text("description", limits::DESCRIPTION)?,
             priority: fields
-                .optional_one_of("priority", Priority::parse, PRIORITIES)?
+                .optional_one_of("priority", priority, PRIORITIES)?
                 .unwrap_or_default(),
             tags: fields.tags("tags")?,
-            user_id: fields.optional_text("userId", limits::ID)?,
-            user_name: fields.optional_text("userName", limits::NAME)?,
+            user_id: fields.optional_label("userId", limits::ID)?,
+            user_name: fields.optional_label("userName", limits::NAME)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::domain::limits;
+use crate::domain::{Priority, limits};
 
 const TICKET: &str = "0123456789abcdef01234567";
 
@@ -31,12 +31,15 @@ fn every_field_that_is_wrong_is_named() {
                 .field,
             field
         );
-        assert_eq!(
-            send(|p| drop(p.insert(field.into(), json!(7))))
-                .unwrap_err()
-                .field,
-            field
-        );
+        for wrong in [json!(true), json!([7]), json!("\u{feff}\u{200b}")] {
+            assert_eq!(
+                send(|p| drop(p.insert(field.into(), wrong.clone())))
+                    .unwrap_err()
+                    .field,
+                field,
+                "{wrong}"
+            );
+        }
         assert_eq!(
             send(|p| drop(p.insert(field.into(), json!("  "))))
                 .unwrap_err()
@@ -124,4 +127,57 @@ fn title_is_taken_for_subject() {
         .unwrap()
         .tags;
     assert_eq!(tags, ["a", "b"]);
+}
+
+#[test]
+fn numbers_are_taken_as_the_text_that_javascript_writes() {
+    let sent = |field: &str, number: Value| send(|p| drop(p.insert(field.into(), number))).unwrap();
+    for (number, text) in [
+        (json!(7), "7"),
+        (json!(-7), "-7"),
+        (json!(7.0), "7"),
+        (json!(-0.0), "0"),
+        (json!(7.5), "7.5"),
+        (json!(1e3), "1000"),
+        (json!(9_007_199_254_740_993_u64), "9007199254740993"),
+    ] {
+        assert_eq!(sent("content", number.clone()).content, text);
+        assert_eq!(sent("senderId", number.clone()).sender_id, text);
+        assert_eq!(sent("senderName", number).sender_name, text);
+    }
+    let new = NewTicket::try_from(json!({"subject": "s", "userId": 7, "priority": "medium"}));
+    let new = new.unwrap();
+    assert_eq!(
+        (new.user_id.as_deref(), new.priority),
+        (Some("7"), Priority::Normal)
+    );
+    for strict in ["senderType", "clientMessageId"] {
+        let refused = send(|p| drop(p.insert(strict.into(), json!(7)))).unwrap_err();
+        assert_eq!(refused.field, strict);
+    }
+}
+
+#[test]
+fn names_and_ids_hide_nothing_and_texts_may() {
+    for hidden in [
+        "a\u{7}",
+        "a\nb",
+        "a\u{202e}b",
+        "\u{200f}a",
+        "a\u{2066}b",
+        "a\u{85}b",
+        "a\u{2028}b",
+    ] {
+        for field in ["senderId", "senderName"] {
+            let refused = send(|p| drop(p.insert(field.into(), json!(hidden)))).unwrap_err();
+            assert_eq!(refused.field, field, "{hidden:?}");
+        }
+        let said = send(|p| drop(p.insert("content".into(), json!(hidden)))).unwrap();
+        assert_eq!(said.content, hidden);
+    }
+    let joined = send(|p| drop(p.insert("senderName".into(), json!("می\u{200c}خواهم")))).unwrap();
+    assert_eq!(
+        joined.sender_name, "می\u{200c}خواهم",
+        "a letter's form is no direction"
+    );
 }
