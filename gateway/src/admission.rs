@@ -95,7 +95,11 @@ impl Admission {
 
     /// Whom a request of this peer is counted for.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
-        Client(address::client(peer, headers, &self.trusted))
+        let (address, unreadable) = address::client(peer, headers, &self.trusted);
+        if unreadable {
+            self.metrics.forwarded_unreadable.inc();
+        }
+        Client(address)
     }
 
     /// Whether the peer is a proxy whose word on a request counts.

@@ -67,6 +67,9 @@ pub struct Config {
     /// For how many milliseconds clients are sent away before a planned stop
     #[arg(long, env = "DRAIN_MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
+    /// How long an HTTP connection is kept without a request, such as 75s: longer than proxies keep theirs
+    #[arg(long, env = "KEEP_ALIVE", default_value = "75s", value_parser = keep_alive)]
+    pub keep_alive: Duration,
     #[command(flatten)]
     #[expect(
         missing_docs,
@@ -190,6 +193,14 @@ fn bare(host: &str) -> &str {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     inside.unwrap_or(host)
+}
+
+fn keep_alive(text: &str) -> Result<Duration, String> {
+    match ticket_shared::config::duration(text) {
+        Ok(Duration::ZERO) => Err("must be at least 1s".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -98,15 +98,21 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .map_err(|error| RunError::SocketIo(error.to_string()))?;
     life.spawn_vital("revocations", socket::end_revoked(app.clone()));
     let gate = axum::middleware::from_fn_with_state(app.clone(), rest::gate);
+    let preflights = axum::middleware::from_fn_with_state(app.clone(), rest::count_preflight);
     let hosts = axum::middleware::from_fn_with_state(app.clone(), rest::allowed_host);
     let routes = rest::routes(&app)
         .layer(layer)
         .layer(gate)
         .layer(rest::cors(&app))
+        .layer(preflights)
         .layer(hosts)
-        .layer(axum::middleware::from_fn(rest::hardened));
-    let full = rest::full_routes(&app).layer(rest::cors(&app));
-    let door = |listener| net::Door::new(listener, &app.descriptors);
+        .layer(axum::middleware::from_fn(rest::one_host))
+        .layer(axum::middleware::from_fn(rest::hardened))
+        .layer(axum::middleware::from_fn(rest::identify));
+    let full = rest::full_routes(&app)
+        .layer(rest::cors(&app))
+        .layer(axum::middleware::from_fn(rest::identify));
+    let door = |listener| net::Door::new(listener, &app.descriptors, config.keep_alive);
     let public = door(public).with_shares(app.admission.counting());
     net::serve("http", public, routes, Some(full), &life);
     net::serve("ops http", door(ops), rest::ops_routes(&app), None, &life);

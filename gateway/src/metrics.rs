@@ -30,6 +30,8 @@ pub struct Metrics {
     pub slow: Counter,
     /// Tasks of tickets that panicked.
     pub room_panics: Counter,
+    /// Requests of a proxy that forwards something which is no address.
+    pub forwarded_unreadable: Counter,
     /// Refused tokens, revocations, connections cut.
     pub audit: Audit,
     events: Family<EventLabels, Counter>,
@@ -57,6 +59,11 @@ impl Metrics {
     /// Registers everything under the names that operators see.
     pub fn register(&self, registry: &mut Registry) {
         self.audit.register(registry);
+        registry.register(
+            "forwarded_unreadable",
+            "Requests whose X-Forwarded-For names no address where it counts",
+            self.forwarded_unreadable.clone(),
+        );
         registry.register("sockets", "Connected sockets", self.sockets.clone());
         registry.register(
             "followed_tickets",

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::StatusCode};
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -22,18 +25,20 @@ use tokio::{
     sync::Semaphore,
 };
 
+mod body;
 mod descriptors;
+mod kept;
 mod shares;
 mod wire;
 
+use body::RequestBody;
 pub use descriptors::Descriptors;
+use kept::Kept;
 use shares::{Seat, Shares};
 pub use wire::{Wire, WireState};
 
 /// After this long without an answer to what was sent, a connection is dead.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the header of a request may take, and how long a connection may be kept without one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many bytes the header of a request may have.
 pub(crate) const HEADER_BYTES: usize = 32 * 1024;
 /// How long accepting pauses where the process or the system has no file descriptors left.
@@ -79,6 +84,8 @@ pub(crate) type Counted = Box<dyn Fn(IpAddr) -> (IpAddr, bool) + Send + Sync>;
 pub(crate) struct Door {
     listener: TcpListener,
     descriptors: Arc<Descriptors>,
+    /// How long a connection is kept without a request.
+    keep: Duration,
     /// Shares of addresses; operators have none.
     shares: Option<(Arc<Shares>, Counted)>,
 }
@@ -93,10 +100,15 @@ struct Visitor {
 }
 
 impl Door {
-    pub(crate) fn new(listener: TcpListener, descriptors: &Arc<Descriptors>) -> Self {
+    pub(crate) fn new(
+        listener: TcpListener,
+        descriptors: &Arc<Descriptors>,
+        keep: Duration,
+    ) -> Self {
         Self {
             listener,
             descriptors: Arc::clone(descriptors),
+            keep,
             shares: None,
         }
     }
@@ -226,12 +238,18 @@ pub(crate) fn serve(
             } = visitor;
             let wire = Wire::new(stream, Arc::clone(&peer.wire), seat);
             let Some(full) = full.as_ref().filter(|_| refused) else {
-                own.spawn(connection(wire, peer, routes.clone(), own.clone()));
+                own.spawn(connection(
+                    wire,
+                    peer,
+                    routes.clone(),
+                    own.clone(),
+                    door.keep,
+                ));
                 continue;
             };
             // Else there is nothing left even to tell it.
             if let Ok(one) = Arc::clone(&turned_away).try_acquire_owned() {
-                let told = connection(wire, peer, full.clone(), own.clone());
+                let told = connection(wire, peer, full.clone(), own.clone(), door.keep);
                 own.spawn(async move {
                     // It had its time.
                     let _ = tokio::time::timeout(TELLING, told).await;
@@ -243,37 +261,23 @@ pub(crate) fn serve(
 }
 
 /// Serves one connection to its end, or until it is upgraded.
-async fn connection(wire: Wire, peer: Peer, routes: Router, life: Lifecycle) {
+async fn connection(wire: Wire, peer: Peer, routes: Router, life: Lifecycle, keep: Duration) {
     let wire = TokioIo::new(wire);
+    let kept = Arc::new(Kept::new(Arc::clone(&peer.wire)));
+    let (own, counting) = (life.clone(), Arc::clone(&kept));
     let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let seat = peer.seat.clone();
-        if let Some(seat) = seat.upgrade() {
-            seat.busy();
-        }
-        let answered = hyper::service::Service::call(&routes, request);
-        async move {
-            let answer = answered.await.map_err(|never: Infallible| never)?;
-            // A websocket is in use as long as it is open.
-            if answer.status() != StatusCode::SWITCHING_PROTOCOLS
-                && let Some(seat) = seat.upgrade()
-            {
-                seat.idle();
-            }
-            Ok::<_, Infallible>(answer)
-        }
-    });
+    let service = service_fn(move |request| answer(&routes, request, &peer, &counting, &own));
     let mut served = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(None)
             .max_buf_size(HEADER_BYTES)
             .serve_connection(wire, service)
             .with_upgrades()
     );
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = kept.over(keep) => return,
         () = life.stopping().cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
@@ -284,5 +288,46 @@ async fn connection(wire: Wire, peer: Peer, routes: Router, life: Lifecycle) {
             error.timeout = error.is_timeout(),
             "connection ended by an error"
         );
+    }
+}
+
+/// Answers one request, and sees to what it leaves of the connection.
+fn answer(
+    routes: &TowerToHyperService<Router>,
+    request: Request<Incoming>,
+    peer: &Peer,
+    kept: &Arc<Kept>,
+    life: &Lifecycle,
+) -> impl Future<Output = Result<axum::response::Response, Infallible>> + use<> {
+    kept.asked();
+    let seat = peer.seat.clone();
+    if let Some(seat) = seat.upgrade() {
+        seat.busy();
+    }
+    let waits_for_continue = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, rest) = RequestBody::new(body);
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(peer.clone());
+    let answered = hyper::service::Service::call(routes, request);
+    let (kept, life) = (Arc::clone(kept), life.clone());
+    async move {
+        let mut answer = answered.await?;
+        let (left, closes) = rest.answered(waits_for_continue);
+        if let Some(left) = left {
+            life.spawn(left);
+        }
+        if closes {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        kept.answered();
+        // A websocket is in use as long as it is open.
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS
+            && let Some(seat) = seat.upgrade()
+        {
+            seat.idle();
+        }
+        Ok(answer)
     }
 }

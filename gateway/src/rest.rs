@@ -18,6 +18,7 @@ use tower_http::{
 };
 
 mod admin;
+mod edge;
 mod gate;
 mod hardened;
 mod health;
@@ -25,6 +26,7 @@ mod input;
 mod messages;
 mod tickets;
 
+pub use edge::{count_preflight, one_host};
 pub use gate::gate;
 pub use hardened::hardened;
 
@@ -70,6 +72,7 @@ pub fn ops_routes(app: &Arc<App>) -> Router {
             allowed_host,
         ))
         .layer(middleware::from_fn(hardened))
+        .layer(middleware::from_fn(identify))
 }
 
 /// What is served to clients for whom no file descriptor is left: that there is no place, and whether it is alive.
@@ -132,21 +135,17 @@ fn around(routes: Router) -> Router {
             },
         ))
         .layer(middleware::from_fn(bounded))
-        .layer(middleware::from_fn(identify))
 }
 
 /// Gives every request an id, or keeps the caller's where it is a plain one; logs refer to it.
-async fn identify(request: Request, next: Next) -> Response {
+pub async fn identify(request: Request, next: Next) -> Response {
     use tracing::Instrument;
     let given = request
         .headers()
         .get(&REQUEST_ID)
         .and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
-        !id.is_empty()
-            && id.len() <= 64
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
+    let plain =
+        |id: &&str| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic());
     let id = match given.filter(plain) {
         Some(id) => id.to_owned(),
         None => Id::fresh().map(|id| id.to_string()).unwrap_or_default(),

@@ -167,6 +167,8 @@ pub(super) async fn exhausted(context: Context) -> anyhow::Result<Row> {
         let mut couple = Couple::meet(run, [one, other]).await?;
         couple.talk().await?;
         let mut crowd = Crowd::fill(&life, &address).await?;
+        // On a slow machine they have not answered a ping for long by now.
+        couple.talk().await.context("after they came")?;
         let unready = until("the gateway says that it is not ready", NOTICED, async || {
             !run.world.gateway_ready(0).await
         });

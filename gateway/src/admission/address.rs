@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 
 /// A network such as 10.0.0.0/8; an address alone is a network of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,29 +45,35 @@ impl Network {
     }
 }
 
-/// The address that a request is counted for: the rightmost of those that forwarded it which no trusted proxy has.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+/// The address that a request is counted for: the rightmost of those that forwarded it which no trusted proxy has. And
+/// whether a hop that counts is no address.
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> (IpAddr, bool) {
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.holds(address));
     let mut client = peer.to_canonical();
     if !trusts(client) {
-        return counted(client);
+        return (counted(client), false);
     }
-    let lines: Vec<&str> = headers
+    let lines: Vec<&[u8]> = headers
         .get_all("x-forwarded-for")
         .iter()
-        .filter_map(|line| line.to_str().ok())
+        .map(HeaderValue::as_bytes)
         .collect();
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+    let hops = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
+    for hop in hops {
         // What is no address was not written by a proxy of ours.
-        let Some(address) = parse(hop.trim()) else {
-            break;
+        let text = std::str::from_utf8(hop).ok();
+        let Some(address) = text.and_then(|text| parse(text.trim())) else {
+            return (counted(client), true);
         };
         client = address.to_canonical();
         if !trusts(client) {
             break;
         }
     }
-    counted(client)
+    (counted(client), false)
 }
 
 /// An address as proxies write it: alone, in brackets, or with a port.
@@ -95,10 +101,13 @@ mod tests {
     fn of(peer: &str, forwarded: &[&'static str], trusted: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append("x-forwarded-for", line.parse().unwrap());
+            let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append("x-forwarded-for", line);
         }
         let trusted: Vec<Network> = trusted.iter().map(|each| each.parse().unwrap()).collect();
-        client(peer.parse().unwrap(), &headers, &trusted).to_string()
+        client(peer.parse().unwrap(), &headers, &trusted)
+            .0
+            .to_string()
     }
 
     #[test]
@@ -125,6 +134,8 @@ mod tests {
         );
         assert_eq!(of("10.1.1.1", &["9.9.9.9, nonsense"], &trusted), "10.1.1.1");
         assert_eq!(of("10.1.1.1", &[], &trusted), "10.1.1.1");
+        // What stands left of the hop that counts need not be text.
+        assert_eq!(of("10.1.1.1", &["\u{e9}, 9.9.9.9"], &trusted), "9.9.9.9");
     }
 
     #[test]

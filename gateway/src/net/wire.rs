@@ -23,6 +23,8 @@ use super::shares::Seat;
 #[derive(Debug, Default)]
 pub struct WireState {
     aborted: AtomicBool,
+    /// Something was read since it was last forgotten.
+    has_read: AtomicBool,
     wakers: Mutex<[Option<Waker>; 2]>,
 }
 
@@ -42,6 +44,16 @@ impl WireState {
             std::mem::take(&mut *wakers)
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Whether something was read.
+    pub(super) fn has_read(&self) -> bool {
+        self.has_read.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing was.
+    pub(super) fn forget_read(&self) {
+        self.has_read.store(false, Ordering::Release);
     }
 
     /// Whether it was cut off.
@@ -104,7 +116,12 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.state.check(Side::Read, cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.state.has_read.store(true, Ordering::Release);
+        }
+        read
     }
 }
 

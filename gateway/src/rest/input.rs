@@ -1,12 +1,16 @@
 //! What routes take: JSON bodies, ids in paths, numbers in queries. Each refusal names what is wrong.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap, error::Error as StdError, iter::successors, sync::Arc, time::Duration,
+};
 
 use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
 };
+use http_body_util::LengthLimitError;
 use serde_json::Value;
 use ticket_shared::{
     domain::limits,
@@ -14,28 +18,58 @@ use ticket_shared::{
     id::Id,
 };
 
-use crate::{access::Caller, admission::Client, app::App, error::Error, identify::bearer};
+use crate::{
+    access::Caller,
+    admission::Client,
+    app::App,
+    error::{Error, plain_problem},
+    identify::bearer,
+};
+
+/// How long a body may take. Shorter than a request may: what takes long is known by its cause.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body within the size limit.
 pub(super) struct Body(pub Value);
 
 impl FromRequest<Arc<App>> for Body {
-    type Rejection = Error;
+    type Rejection = Response;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Error> {
-        if !is_json(request.headers()) {
-            return Err(Error::MediaType);
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Response> {
+        let read = tokio::time::timeout(BODY_TIMEOUT, read(request)).await;
+        if let Ok(read) = read {
+            return read.map(Self).map_err(IntoResponse::into_response);
         }
-        let bytes = to_bytes(request.into_body(), limits::FRAME)
-            .await
-            .map_err(|error| {
-                // The limit is the only error of the body itself; a broken connection gets no answer anyway.
-                tracing::debug!(error = %error, "body not taken");
-                Error::TooLarge
-            })?;
-        let value = from_client(&bytes).map_err(|_| Error::Malformed("the body must be JSON"))?;
-        Ok(Self(value))
+        let (status, detail) = (StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+        Err(plain_problem(status, "request_timeout", detail))
     }
+}
+
+/// Reads a body that is JSON.
+async fn read(request: Request) -> Result<Value, Error> {
+    if !is_json(request.headers()) {
+        return Err(Error::MediaType);
+    }
+    // Said before the client is told to go on (RFC 9110, 10.1.1).
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limits::FRAME as u64) {
+        return Err(Error::TooLarge);
+    }
+    let bytes = to_bytes(request.into_body(), limits::FRAME)
+        .await
+        .map_err(|error| {
+            let first: &(dyn StdError + 'static) = &error;
+            let mut causes = successors(Some(first), |error| (*error).source());
+            if causes.any(<dyn StdError>::is::<LengthLimitError>) {
+                Error::TooLarge
+            } else {
+                Error::Malformed("the body ends too early, or its chunks are none")
+            }
+        })?;
+    // The former server took a byte order mark.
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    from_client(text).map_err(|_| Error::Malformed("the body must be JSON"))
 }
 
 /// Whether the body says that it is JSON. Pages of foreign origins can send others, or say nothing, without asking first.
@@ -134,7 +168,12 @@ impl Query {
         name: &str,
         read: fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        match self.0.get(name).map(|text| read(text)) {
+        match self
+            .0
+            .get(name)
+            .filter(|text| !text.is_empty())
+            .map(|text| read(text))
+        {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err(Invalid::new(name, "is not one that was given out").into()),
