@@ -188,8 +188,8 @@ export class Polling {
     polling.sid = JSON.parse(body.slice(body.indexOf("{"))).sid;
     if (!namespace) return polling;
     await polling.post("40");
-    const answer = await polling.get();
-    if (!answer.body.includes("40{")) throw new Error(`no namespace: ${answer.all}`);
+    // A ping may come first.
+    if (!(await polling.find("40{", "44"))?.startsWith("40")) throw new Error("no namespace");
     return polling;
   }
 
