@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, Uri, header};
 use ticket_shared::config::BadSetting;
 use url::Host;
 
+use crate::origin::has_empty_label;
+
 /// The hosts of `ALLOWED_HOSTS`, and those of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHosts {
@@ -92,7 +94,7 @@ fn without_port(authority: &str) -> Option<Host> {
 
 fn parse(host: &str) -> Option<Host> {
     // The parser would read these as something else than a name.
-    if host.contains(['@', '/', '%', '*', '\\', ' ', '\t']) {
+    if has_empty_label(host) || host.contains(['@', '/', '%', '*', '\\', ' ', '\t']) {
         return None;
     }
     Host::parse(host).ok()
@@ -214,6 +216,8 @@ mod tests {
             "u@a.b",
             "a.b/",
             "999.1.1.1",
+            ".a.b",
+            "a..b",
         ] {
             let error = AllowedHosts::parse(&[bad.to_owned()], false).expect_err(bad);
             assert_eq!(error.setting, "ALLOWED_HOSTS", "{bad}");

@@ -47,6 +47,9 @@ impl Origin {
             return Err("has a wildcard; each origin is exact");
         }
         let url = Url::parse(text).map_err(|_| "is no scheme://host[:port]")?;
+        if url.port() == Some(0) || url.host_str().is_some_and(has_empty_label) {
+            return Err("has a host or port that nothing can have");
+        }
         match url.host_str().map(str::to_ascii_lowercase) {
             _ if url.scheme() == "file" => Err("is of files, whose origin is null"),
             Some(host) if !host.is_empty() => {
@@ -112,6 +115,11 @@ impl AllowedOrigins {
             })
         }))
     }
+}
+
+/// Whether a name has two dots in a row, or one at its beginning; one at its end is the root.
+pub(crate) fn has_empty_label(name: &str) -> bool {
+    name.starts_with('.') || name.contains("..")
 }
 
 fn read(origin: &HeaderValue) -> Option<Origin> {
@@ -240,6 +248,10 @@ mod tests {
             "1x://a.b",
             "https://a.b,",
             "tauri://",
+            "https://a.b:0",
+            "https://.b",
+            "https://a..b",
+            "tauri://a..b",
         ] {
             let error = allowed(bad).expect_err(bad);
             assert_eq!(error.setting, "CORS_ORIGIN", "{bad}");
