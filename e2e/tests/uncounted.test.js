@@ -37,7 +37,8 @@ test("a flood over polling ends the session", async () => {
     const polling = await Polling.open(port(), { headers: elsewhere() });
     const flood = Array.from({ length: 1_000 }, () => packet).join("\x1e");
     assert.equal((await polling.post(flood)).status, 400, packet);
-    assert.match((await polling.get()).body, /Session ID unknown/);
+    // Its address may be turned away by now.
+    assert.ok([400, 429].includes((await polling.get()).status), packet);
   }
 });
 
