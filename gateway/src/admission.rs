@@ -38,6 +38,7 @@ pub use settings::Limits;
 
 use crate::{
     access::{Caller, Counted},
+    audit::Audit,
     error::{Error, plain_problem},
     metrics::Metrics,
 };
@@ -91,6 +92,11 @@ impl Admission {
     /// The settings.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The record of connections that are cut.
+    pub fn audit(&self) -> &Audit {
+        &self.metrics.audit
     }
 
     /// Whom a request of this peer is counted for.

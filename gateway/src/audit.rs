@@ -126,6 +126,7 @@ impl Audit {
             .get_or_create(&CutLabel { reason })
             .inc();
         tracing::info!(
+            audit = true,
             reason,
             token.sub = claims.map(|claims| claims.sub.as_str()),
             token.id = claims.and_then(|claims| claims.token_id.as_deref()),

@@ -30,7 +30,9 @@ use crate::{
     adapter::Adapter,
     admission::{Account, EventRate, Line},
     app::App,
+    audit::Cut,
     error::Error,
+    identify::claims_of,
     mailbox::{self, mailbox},
     ticket::follow::Seat,
 };
@@ -203,7 +205,12 @@ impl Connection {
     }
 
     fn cut_off(&self) {
-        tracing::info!("connection closed: its client goes on after being refused");
+        // What still arrives over it is refused, too.
+        if !self.line().ended() {
+            let caller = self.caller();
+            let claims = claims_of(&caller).map(Arc::as_ref);
+            self.account.admission().audit().cut(Cut::Flood, claims);
+        }
         self.line().close();
     }
 
