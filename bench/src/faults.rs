@@ -29,6 +29,7 @@ mod frames;
 mod gateways;
 mod idle;
 mod managed;
+mod memory;
 mod mongo;
 mod poison;
 mod reconnect;
@@ -98,6 +99,8 @@ pub(crate) const ALL: &[Fault] = table! {
     "F38" false "Redis hands over, the former primary stays reachable" managed::handed_over;
     "F40" false "Redis user without a right" managed::without_a_right;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
+    "F41" false "Redis near its `maxmemory` with tickets at rest" memory::at_rest;
+    "F41o" false "Redis full of other people's keys" memory::others;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;
     "storms" false "the same, with 100 tickets: each kill is followed by hundreds of joins" rotation::storms;
 };

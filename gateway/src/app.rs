@@ -34,6 +34,7 @@ use crate::{
     metrics::Metrics,
     net::Descriptors,
     origin::AllowedOrigins,
+    part_health::PartHealth,
     presence::Presence,
     socket::Throttle,
     store::Store,
@@ -86,6 +87,8 @@ pub struct App {
     work: Work,
     started: Instant,
     draining: AtomicBool,
+    /// Redis and MongoDB, as `/health` shows them.
+    parts: [PartHealth; 2],
 }
 
 /// Whether the parts that a gateway depends on answer.
@@ -221,18 +224,23 @@ impl App {
             work,
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            parts: Default::default(),
         };
         Ok((Arc::new(app), layer))
     }
 
-    /// Whether Redis and MongoDB answer.
+    /// Whether Redis and MongoDB answer, as of the last second. Known within one.
     pub async fn health(&self) -> Health {
         let client = self.tickets.redis().with_options(&hot_path());
-        let (redis, mongo) = tokio::join!(client.ping::<String>(None), self.tickets.store().ping());
-        Health {
-            redis: redis.is_ok(),
-            mongo: mongo.is_ok(),
-        }
+        let redis = async move { client.ping::<String>(None).await.is_ok() };
+        let store = self.tickets.store().clone();
+        let mongo = async move { store.ping().await.is_ok() };
+        let [redis_health, mongo_health] = &self.parts;
+        let (redis, mongo) = tokio::join!(
+            redis_health.up(&self.life, redis),
+            mongo_health.up(&self.life, mongo)
+        );
+        Health { redis, mongo }
     }
 
     /// Whether clients should be sent here: everything is heard over Redis, and no stop is planned. MongoDB does

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod net;
 pub mod origin;
 pub mod packet;
+pub mod part_health;
 pub mod presence;
 pub mod queue;
 pub mod rest;

@@ -26,7 +26,7 @@ use ticket_shared::{
     lifecycle::Lifecycle,
     stream::{Base, Head, Numbers},
 };
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 
 mod documents;
 mod failure;
@@ -47,6 +47,9 @@ const DATABASE: &str = "ticket-system";
 /// Operations at a time, those that nobody waits for any more included; also the size of the pool.
 const CONCURRENT: u32 = 32;
 
+/// Operations at a time that look at every ticket, those that nobody waits for any more included.
+const COUNTING: usize = 2;
+
 /// How long the driver looks for a primary, where the deadline leaves it that long.
 const SELECTION: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,8 @@ pub struct Store {
     life: Lifecycle,
     deadline: Duration,
     slots: Arc<Semaphore>,
+    /// Those of them that look at every ticket.
+    counting: Arc<Semaphore>,
 }
 
 /// A ticket as it is stored.
@@ -92,6 +97,7 @@ impl Store {
             life,
             deadline,
             slots: Arc::new(Semaphore::new(CONCURRENT as usize)),
+            counting: Arc::new(Semaphore::new(COUNTING)),
         })
     }
 
@@ -200,15 +206,37 @@ impl Store {
         .await
     }
 
+    /// What a pipeline makes of a collection, of which it looks at every document: at most [`COUNTING`] do so at a time.
+    async fn aggregate_all(
+        &self,
+        collection: &str,
+        pipeline: Vec<Document>,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let place = self.counting.clone().try_acquire_owned();
+        let place = place.map_err(|_| StoreError::Unreachable(Unreachable::Late(self.deadline)))?;
+        self.aggregate_holding(collection, pipeline, Some(place))
+            .await
+    }
+
     /// What a pipeline makes of a collection.
     async fn aggregate(
         &self,
         collection: &str,
         pipeline: Vec<Document>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        self.aggregate_holding(collection, pipeline, None).await
+    }
+
+    async fn aggregate_holding(
+        &self,
+        collection: &str,
+        pipeline: Vec<Document>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let deadline = self.deadline;
         let (store, collection) = (self.clone(), collection.to_owned());
         self.run(async move {
+            let _place = place;
             let collection = store
                 .database()
                 .await?

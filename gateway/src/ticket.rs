@@ -3,6 +3,7 @@
 
 pub mod append;
 pub mod commit;
+mod count;
 mod enter;
 pub mod epoch;
 pub mod follow;
@@ -10,6 +11,7 @@ pub mod list;
 pub mod outcomes;
 pub mod page;
 mod permit;
+mod unstored;
 pub mod view;
 mod warm;
 
@@ -33,10 +35,12 @@ struct Inner {
     commit: Commit,
     read: Script,
     owned: Script,
+    hot: Script,
     enter: Script,
     warm: Script,
     salvage: Script,
     loading: warm::Loading,
+    counting: count::Counting,
     /// How long a ticket at rest stays in Redis.
     hot_for: Duration,
 }
@@ -69,10 +73,12 @@ impl Tickets {
             commit,
             read: Script::new(include_str!("ticket/read.lua")),
             owned: Script::new(include_str!("ticket/owned.lua")),
+            hot: Script::new(include_str!("ticket/hot.lua")),
             enter: Script::new(enter::ENTER),
             warm: Script::new(include_str!("ticket/warm.lua")),
             salvage: Script::new(include_str!("ticket/warm/salvage.lua")),
             loading: warm::Loading::default(),
+            counting: count::Counting::default(),
             hot_for: Duration::from_hours(24),
         }))
     }

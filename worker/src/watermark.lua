@@ -38,6 +38,14 @@ end
 
 if persisted > before then redis.call('HSET', KEYS[1], 'persisted', int(persisted)) end
 
+if before == 0 and persisted > 0 then
+  -- Lists find it in MongoDB from now on.
+  redis.call('ZREM', KEYS[5] .. ':created', ARGV[1])
+  local base = redis.call('HGET', KEYS[1], 'base')
+  local user = base and cjson.decode(base).userId
+  if type(user) == 'string' then redis.call('ZREM', KEYS[5] .. ':created:' .. user, ARGV[1]) end
+end
+
 if persisted >= seq then
   redis.call('ZREM', KEYS[5], ARGV[1])
   redis.call('DEL', KEYS[2])

@@ -37,13 +37,15 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     }
     let path = request.uri().path();
     let socket_io = path.starts_with("/socket.io");
-    let probe = matches!(path, "/livez" | "/readyz" | "/health");
+    // Counted, but not refused: they touch nothing, and an orchestrator restarts what does not answer.
+    let probe = matches!(path, "/livez" | "/readyz");
     let sid = request.uri().query().and_then(sid).map(str::to_owned);
     let known = sid.as_deref().is_some_and(|sid| app.admission.knows(sid));
     // The events of a session are counted by themselves. One that nobody has is as good as none.
-    let counted = client.filter(|_| !(probe || socket_io && known));
+    let counted = client.filter(|_| !(socket_io && known));
     if let Some(client) = counted
         && let Err(error) = app.admission.address(client)
+        && !probe
     {
         if socket_io {
             app.metrics.refused("address_events");

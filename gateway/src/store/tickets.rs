@@ -139,7 +139,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn counts(&self, excluding: &[Id]) -> Result<Counts, StoreError> {
-        let documents = self.aggregate(TICKETS, groups(excluding)).await?;
+        let documents = self.aggregate_all(TICKETS, groups(excluding)).await?;
         let mut counts = Counts::default();
         for group in &documents {
             let fields = Fields(group);

@@ -222,6 +222,14 @@ local function append(k, r, a)
     s.leaves = false
   end
   if clean then redis.call('ZADD', dirty, at, id) end
+  -- For counts.
+  if op ~= 'message' then redis.call('INCR', dirty .. ':changes') end
+  if op == 'created' then
+    -- For lists, until the worker has it in MongoDB.
+    redis.call('ZADD', dirty .. ':created', at, id)
+    local user = cjson.decode(base).userId
+    if type(user) == 'string' then redis.call('ZADD', dirty .. ':created:' .. user, at, id) end
+  end
 
   local told = frames[channel]
   if told then told[#told + 1] = frame else frames[channel] = {frame} end

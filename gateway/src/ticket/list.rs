@@ -1,21 +1,9 @@
-//! Lists and counts over all tickets: MongoDB's, with those on top that it does not have as they are.
-//!
-//! The tickets with entries that the worker has not persisted are asked for first, then MongoDB without them.
-//! A ticket that is persisted between the two is left out of MongoDB's part and taken from Redis, so it can
-//! neither be missed nor seen twice.
+//! Lists over all tickets: MongoDB's, with what it does not have as it is. That is asked for first, so that a ticket which
+//! is persisted meanwhile can neither be missed nor seen twice.
 
-use fred::{
-    interfaces::{ClientLike, SortedSetsInterface},
-    types::Value,
-};
-use futures::future::try_join_all;
-use ticket_shared::{
-    domain::{Counts, Ticket},
-    id::Id,
-    redis::hot_path,
-};
+use ticket_shared::{domain::Ticket, id::Id};
 
-use super::{Tickets, view::Part};
+use super::Tickets;
 use crate::{access::Grant, error::Error};
 
 /// Where a page of tickets ends: the time and id of its last one. Newer ones come first.
@@ -67,58 +55,31 @@ impl Tickets {
         limit: usize,
         grant: &Grant,
     ) -> Result<Vec<Ticket>, Error> {
-        let mut tickets = self.unpersisted(grant).await?;
-        let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let after = cursor.map(|cursor| (cursor.created_at, cursor.id));
+        let created = self.created(after, limit, &grant.reach).await?;
+        let stored = self.0.store.tickets(after, &[], limit, grant).await?;
+        let stored = stored
+            .into_iter()
+            .filter(|ticket| !created.contains_key(&ticket.id));
+        let mut tickets: Vec<Ticket> = created
+            .iter()
+            .filter_map(|(id, view)| view.show(*id, grant).ok())
+            .chain(stored)
+            .collect();
         tickets.retain(|ticket| {
             after.is_none_or(|after| (ticket.created_at.0, ticket.id) < after)
                 && grant.reach.admits(ticket.id, ticket.user_id.as_deref())
         });
-        tickets.extend(self.0.store.tickets(after, &hot, limit, grant).await?);
         tickets.sort_by_key(|ticket| std::cmp::Reverse((ticket.created_at.0, ticket.id)));
         tickets.truncate(limit);
-        Ok(tickets)
-    }
-
-    /// How many tickets there are.
-    ///
-    /// # Errors
-    /// Redis or MongoDB can't be reached.
-    pub async fn counts(&self) -> Result<Counts, Error> {
-        let tickets = self.unpersisted(&Grant::TEAM).await?;
-        let hot: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
-        let mut counts = self.0.store.counts(&hot).await?;
-        for ticket in tickets {
-            counts.add(ticket.status, ticket.assigned_agent.is_some(), 1);
-        }
-        Ok(counts)
-    }
-
-    /// The tickets that MongoDB does not have as they are.
-    async fn unpersisted(&self, grant: &Grant) -> Result<Vec<Ticket>, Error> {
-        let client = self.0.redis.with_options(&hot_path());
-        let keys = &self.0.keys;
-        let dirty = try_join_all((0..keys.partitions()).map(|partition| {
-            let (client, key) = (client.clone(), keys.dirty(partition));
-            async move {
-                client
-                    .zrange::<Vec<Value>, _, _, _>(key, 0, -1, None, false, None, false)
-                    .await
+        let ids: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
+        let newer = self.behind(&ids).await?;
+        for ticket in &mut tickets {
+            if let Some(Ok(now)) = newer.get(&ticket.id).map(|view| view.show(ticket.id, grant)) {
+                *ticket = now;
             }
-        }))
-        .await?;
-        let ids = dirty
-            .into_iter()
-            .flatten()
-            .filter_map(|member| member.as_str()?.parse::<Id>().ok());
-        let views = try_join_all(
-            ids.map(|id| async move { Ok::<_, Error>((id, self.peek(id, Part::NONE).await?)) }),
-        )
-        .await?;
-        Ok(views
-            .into_iter()
-            .filter_map(|(id, view)| view?.show(id, grant).ok())
-            .collect())
+        }
+        Ok(tickets)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::world::World;
 
 mod append;
 mod cold;
+mod overlay;
 mod reach;
 mod torn;
 

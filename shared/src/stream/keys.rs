@@ -82,6 +82,22 @@ impl Keys {
         self.of(partition, "dirty")
     }
 
+    /// The sorted set of tickets that MongoDB has nothing of, by when they were opened. The append script makes its name
+    /// from that of [`Keys::dirty`].
+    pub fn created(&self, partition: u16) -> String {
+        self.of(partition, "dirty:created")
+    }
+
+    /// The same, of one customer.
+    pub fn created_by(&self, partition: u16, user: &str) -> String {
+        format!("{}:{user}", self.created(partition))
+    }
+
+    /// The number of changes of the partition's tickets that counts may show. Its name is made as that of [`Keys::created`].
+    pub fn changes(&self, partition: u16) -> String {
+        self.of(partition, "dirty:changes")
+    }
+
     /// The sorted set of tickets at rest, of which everything is in MongoDB, by when that began.
     pub fn rest(&self, partition: u16) -> String {
         self.of(partition, "rest")

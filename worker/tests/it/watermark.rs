@@ -1,7 +1,7 @@
 //! The watermark: never too high, and in the end at the top.
 
 use fred::{
-    interfaces::{KeysInterface, SortedSetsInterface, StreamsInterface},
+    interfaces::{HashesInterface, KeysInterface, SortedSetsInterface, StreamsInterface},
     types::Value,
 };
 use ticket_shared::stream::GROUP;
@@ -69,6 +69,39 @@ async fn it_waits_for_what_is_missing_and_then_lets_the_ticket_go() {
             .unwrap(),
         0
     );
+    world.finish([running]).await;
+}
+
+#[tokio::test]
+async fn a_ticket_leaves_the_index_of_what_mongodb_lacks_with_its_first_entry() {
+    let world = World::new().await;
+    let mut log = Log::opened(id(1, 1));
+    log.message("two", false);
+    world.warm(&log).await;
+    let partition = world.keys.partition(log.ticket);
+    let base = r#"{"description":"","userId":"u1","userName":null}"#;
+    let state = world.keys.state(log.ticket);
+    let _: i64 = world.redis.hset(state, ("base", base)).await.unwrap();
+    let indexes = [
+        world.keys.created(partition),
+        world.keys.created_by(partition, "u1"),
+    ];
+    for index in &indexes {
+        let member = (1.0, log.ticket.to_string());
+        let _: () = world
+            .redis
+            .zadd(index, None, None, false, false, member)
+            .await
+            .unwrap();
+    }
+    world.add(&log.entries[..1]).await;
+    let running = world.start("w1", &[]).await;
+    until("it left both", async || {
+        let left: i64 = world.redis.exists(indexes.to_vec()).await.unwrap();
+        left == 0
+    })
+    .await;
+    world.add(&log.entries[1..]).await;
     world.finish([running]).await;
 }
 
