@@ -14,6 +14,7 @@ pub mod check;
 pub mod config;
 pub mod error;
 pub mod identify;
+pub mod join_budget;
 mod lane;
 pub mod mailbox;
 pub mod metrics;

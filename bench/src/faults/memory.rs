@@ -36,7 +36,11 @@ pub(super) async fn at_rest(context: Context) -> anyhow::Result<Row> {
         let refused = open(run, tickets).await;
         run.check(
             refused.is_empty(),
-            format!("{} tickets were refused: {:?}", refused.len(), refused.first()),
+            format!(
+                "{} tickets were refused: {:?}",
+                refused.len(),
+                refused.first()
+            ),
         );
         let evicted = sum(&run.world, "ticket_gateway_tickets_evicted_total").await;
         run.check(evicted > 0.0, "no ticket was evicted");
@@ -65,14 +69,18 @@ async fn open(run: &Run, tickets: u32) -> Vec<String> {
     let began = Instant::now();
     let opened = stream::iter(0..tickets).map(|number| async move {
         sleep_until(began + Duration::from_secs(1) * number / RATE).await;
-        let gateway = gateways[number as usize % gateways.len()].address.to_string();
+        let gateway = gateways[number as usize % gateways.len()]
+            .address
+            .to_string();
         let body = json!({
             "subject": SUBJECT, "userId": format!("u{number}"), "userName": "U",
             "description": "x".repeat(500),
         });
         rest::post(&gateway, "/tickets", &body).await.err()
     });
-    let errors = opened.buffer_unordered(LANES).filter_map(async |error| error);
+    let errors = opened
+        .buffer_unordered(LANES)
+        .filter_map(async |error| error);
     errors.map(|error| error.to_string()).collect().await
 }
 
@@ -89,9 +97,13 @@ pub(super) async fn others(context: Context) -> anyhow::Result<Row> {
                     let name = "ticket_gateway_limit_exceeded{limit=\"memory\"}";
                     sum(world, name).await >= 2.0
                 };
-                until("both gateways refuse for memory", Duration::from_secs(20), refuses)
-                    .await
-                    .map(drop)
+                until(
+                    "both gateways refuse for memory",
+                    Duration::from_secs(20),
+                    refuses,
+                )
+                .await
+                .map(drop)
             },
             async |world| {
                 let emptied = "for i = 1, 60000 do redis.call('DEL', 'other:' .. i) end";
@@ -110,7 +122,9 @@ pub(super) async fn others(context: Context) -> anyhow::Result<Row> {
             "Redis full of other people's keys for {} s",
             long.as_secs()
         ))
-        .figure(format!("{memory} refused for memory, {backlog} for the backlog"))
+        .figure(format!(
+            "{memory} refused for memory, {backlog} for the backlog"
+        ))
         .figure(format!("messages taken again after {took} ms")))
     })
     .await

@@ -73,6 +73,7 @@ async fn enter(call: &Call, join: JoinTicket, reply: Reply) -> Result<Option<Err
         user_type,
         user_name,
     };
+    let _turn = call.app.follower.joins().person(&person.key()).await?;
     let (done, finished) = oneshot::channel();
     let since = since.map(|since| (since, epoch));
     call.app.follower.join(

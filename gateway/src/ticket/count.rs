@@ -76,8 +76,8 @@ impl Last {
     fn known_or(&self, failed: Option<Error>) -> Result<Counts, Error> {
         let of_redis = matches!(failed, Some(Error::Unavailable { part: "redis", .. }));
         match (&self.known, failed) {
-            (Some(known), None) => Ok(known.clone()),
-            (Some(known), Some(_)) if !of_redis => Ok(known.clone()),
+            (Some(known), None) => Ok(*known),
+            (Some(known), Some(_)) if !of_redis => Ok(*known),
             (_, Some(error)) => Err(error),
             (None, None) => Err(Error::Internal("counted nothing".into())),
         }

@@ -31,6 +31,7 @@ use super::Tickets;
 use crate::{
     adapter::Adapter,
     error::Error,
+    join_budget::JoinBudget,
     mailbox::{self, Unsent, mailbox},
     metrics::Metrics,
     presence::Presence,
@@ -75,6 +76,7 @@ struct Inner {
 struct Shared {
     tickets: Tickets,
     presence: Arc<Presence>,
+    joins: JoinBudget,
     life: Lifecycle,
     metrics: Metrics,
 }
@@ -100,6 +102,7 @@ impl Follower {
         let shared = Shared {
             tickets,
             presence,
+            joins: JoinBudget::default(),
             life: life.clone(),
             metrics,
         };
@@ -123,6 +126,11 @@ impl Follower {
             follower.clone().listen_to_itself(life.clone()),
         );
         follower
+    }
+
+    /// The answers of joins that are built at the same time.
+    pub fn joins(&self) -> &JoinBudget {
+        &self.0.shared.joins
     }
 
     /// Lets a socket into a ticket, and answers it: by the ticket's task, so that the answer comes before any

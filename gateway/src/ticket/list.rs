@@ -75,7 +75,10 @@ impl Tickets {
         let ids: Vec<Id> = tickets.iter().map(|ticket| ticket.id).collect();
         let newer = self.behind(&ids).await?;
         for ticket in &mut tickets {
-            if let Some(Ok(now)) = newer.get(&ticket.id).map(|view| view.show(ticket.id, grant)) {
+            if let Some(Ok(now)) = newer
+                .get(&ticket.id)
+                .map(|view| view.show(ticket.id, grant))
+            {
                 *ticket = now;
             }
         }

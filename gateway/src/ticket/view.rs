@@ -105,7 +105,7 @@ impl View {
     }
 
     /// What the script read; nothing where the ticket is not in Redis.
-    fn parse(answer: Value) -> Result<Option<Self>, Error> {
+    pub(super) fn parse(answer: Value) -> Result<Option<Self>, Error> {
         if answer.is_null() {
             return Ok(None);
         }

@@ -28,8 +28,9 @@ async fn opened_by(world: &World, user: &str) -> Ticket {
     let (mut base, head) = parts("s");
     base.user_id = Some(user.to_owned());
     let id = Id::fresh().unwrap();
-    let opened = world.tickets.open(id, &base, &head, None, false).await;
-    drop(opened.unwrap());
+    let team = &Grant::TEAM;
+    let opened = world.tickets.open(id, &base, &head, None, false, team);
+    drop(opened.await.unwrap());
     world.tickets.ticket(id, &Grant::TEAM).await.unwrap()
 }
 

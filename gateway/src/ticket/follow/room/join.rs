@@ -42,7 +42,13 @@ impl Room {
             done,
         } = request;
         self.flush().await;
-        let joined = self.enter(&socket, seat, &grant, since).await;
+        let messages = if since.is_some() { RECOVER } else { LATEST };
+        // Until the answer is written.
+        let turn = self.shared.joins.answer(messages).await;
+        let joined = match &turn {
+            Ok(_) => self.enter(&socket, seat, &grant, since).await,
+            Err(error) => Err(error.clone()),
+        };
         let answered = match joined {
             Ok(Some(joined)) => Ok(reply.send(Ok(joined))),
             // It went while it was let in: there is nobody to answer.
