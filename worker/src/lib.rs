@@ -55,6 +55,9 @@ pub enum Error {
     /// A setting turned out to be wrong.
     #[error(transparent)]
     Setting(#[from] BadSetting),
+    /// A setting does not fit the server that it leads to.
+    #[error(transparent)]
+    Unfit(BadSetting),
     /// A task ended that should not have.
     #[error(transparent)]
     Task(#[from] TaskDied),
@@ -131,7 +134,8 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
         probe::serve(listener, health.clone(), metrics.clone(), stopping.clone()),
     );
 
-    let entrance = Entrance::find(&config.common, Program::Worker, life).await?;
+    let found = Entrance::find(&config.common, Program::Worker, life).await;
+    let entrance = found.map_err(Error::Unfit)?;
     let redis = redis::client(entrance.url())?;
     redis::tell_why(&redis, life);
     redis::keep_on_primary(&redis, life);

@@ -7,7 +7,7 @@ use ticket_shared::{
     lifecycle::{Lifecycle, block_on},
     telemetry,
 };
-use ticket_worker::{Command, Config};
+use ticket_worker::{Command, Config, Error};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +44,10 @@ fn main() -> ExitCode {
     let run = ticket_worker::run(&config, Lifecycle::default());
     let failure = match block_on(config.common.threads, run) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error @ Error::Unfit(_))) => {
+            config::complain(&error.to_string());
+            return ExitCode::from(EXIT_CONFIG);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(error) => format!("no runtime: {error}"),
     };

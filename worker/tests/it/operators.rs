@@ -153,6 +153,34 @@ async fn the_process_ends_with_the_right_code() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_of_partitions_that_does_not_fit_the_data_stops_the_start() {
+    let world = World::new().await;
+    let first = world.start("w1", &[]).await;
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_ticket-worker"))
+            .env_clear()
+            .args(["--host=127.0.0.1", "--ops-port=0", "--partitions=7"])
+            .args(["--key-prefix", world.keys.prefix(), "--log=error"])
+            .args([
+                "--redis-url",
+                &world.redis_url,
+                "--mongo-uri",
+                &world.mongo_uri,
+            ])
+            .output()
+            .unwrap()
+    };
+    let wrong = start();
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(wrong.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("PARTITIONS") && said.contains("set 4"),
+        "{said}"
+    );
+    world.finish([first]).await;
+}
+
 #[tokio::test]
 async fn a_signal_ends_the_process_with_success() {
     let world = World::new().await;
