@@ -53,10 +53,27 @@ test("a kept connection ends when it was idle for KEEP_ALIVE", async () => {
   await until("the end", () => wire.ended, 15_000);
 });
 
+test("a client that closes its side after its request is answered", async () => {
+  for (let round = 0; round < 10; round++) {
+    for (const request of [post("/tickets", TICKET).join(""), head("GET /tickets?limit=1"), head("GET /health"), head("GET /nothing")]) {
+      const wire = new Wire(port());
+      wire.socket.on("connect", () => wire.socket.end(request));
+      await until("the end", () => wire.ended);
+      assert.match(wire.heard.toString(), /^HTTP\/1.1 (20[01]|404) /, request);
+    }
+  }
+});
+
 test("bodies that do not come, or are broken, are named as what they are", { timeout: 60_000 }, async () => {
   const chunked = `${JSON_TYPE}Transfer-Encoding: chunked\r\n`;
   const broken = await exchange(port(), [head("POST /tickets", chunked), "zz\r\n{}\r\n0\r\n\r\n"]);
   assert.equal(broken.status, 400, broken.all);
+  for (let round = 0; round < 10; round++) {
+    const wire = new Wire(port());
+    wire.socket.on("connect", () => wire.socket.end(`${head("POST /tickets", `${JSON_TYPE}Content-Length: 500\r\n`)}{"subject"`));
+    await until("the end", () => wire.ended);
+    assert.match(wire.heard.toString(), /^HTTP\/1.1 400 /, "cut short");
+  }
   const slow = new Wire(port());
   slow.write(head("POST /tickets", `${JSON_TYPE}Content-Length: 500\r\n`));
   const drip = setInterval(() => slow.write(" "), 500);

@@ -306,7 +306,10 @@ fn answer(
     }
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
-    let (body, rest) = RequestBody::new(body);
+    // A client that polls may leave: then its packets are not given to a connection that is gone.
+    let polls = parts.uri.path().starts_with("/socket.io");
+    let wire = (!polls).then(|| Arc::clone(&peer.wire));
+    let (body, rest) = RequestBody::new(body, wire.clone());
     let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(peer.clone());
     let answered = hyper::service::Service::call(routes, request);
@@ -317,7 +320,14 @@ fn answer(
         if let Some(left) = left {
             life.spawn(left);
         }
-        if closes {
+        let half_closed = wire.is_some_and(|wire| {
+            let seen = wire.end_seen();
+            if !seen {
+                wire.tell_end();
+            }
+            seen
+        });
+        if closes || half_closed {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(header::CONNECTION, close);
         }

@@ -12,9 +12,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::WireState;
+
 /// How much of a body is read after its answer, and for how long.
 const MOST: u64 = 8 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(5);
+/// After how many looks in vain a body is cut short whose client has closed its side.
+const VAIN: u8 = 8;
 
 /// The body of a request.
 #[derive(Debug)]
@@ -22,6 +26,9 @@ pub(super) struct RequestBody {
     /// Here until it is dropped.
     incoming: Option<Incoming>,
     asked: bool,
+    /// How often nothing came after the client closed its side.
+    vain: u8,
+    wire: Option<Arc<WireState>>,
     rest: Arc<Rest>,
 }
 
@@ -37,12 +44,17 @@ struct Unread {
 }
 
 impl RequestBody {
-    /// The body, and what will be left of it.
-    pub(super) fn new(incoming: Incoming) -> (Self, Arc<Rest>) {
+    /// The body, and what will be left of it. `wire` is the connection whose client may close its side after all of it.
+    pub(super) fn new(incoming: Incoming, wire: Option<Arc<WireState>>) -> (Self, Arc<Rest>) {
+        if let Some(wire) = &wire {
+            wire.hold_end();
+        }
         let rest = Arc::<Rest>::default();
         let body = Self {
             incoming: Some(incoming),
             asked: false,
+            vain: 0,
+            wire,
             rest: Arc::clone(&rest),
         };
         (body, rest)
@@ -58,10 +70,22 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.asked = true;
-        match self.incoming.as_mut() {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(incoming) = self.incoming.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        if frame.is_ready() {
+            self.vain = 0;
+        } else if let Some(wire) = self.wire.clone().filter(|wire| wire.end_seen()) {
+            // The connection may have read more than it has given out.
+            self.vain += 1;
+            if self.vain <= VAIN {
+                cx.waker().wake_by_ref();
+            } else {
+                wire.tell_end();
+            }
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

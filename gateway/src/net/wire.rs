@@ -23,6 +23,10 @@ use super::shares::Seat;
 #[derive(Debug, Default)]
 pub struct WireState {
     aborted: AtomicBool,
+    /// That the client has closed its side is not told yet.
+    end_held: AtomicBool,
+    /// It has.
+    end_seen: AtomicBool,
     /// Something was read since it was last forgotten.
     has_read: AtomicBool,
     wakers: Mutex<[Option<Waker>; 2]>,
@@ -44,6 +48,26 @@ impl WireState {
             std::mem::take(&mut *wakers)
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Holds back that the client has closed its side: if its whole request has come, it is answered.
+    pub(super) fn hold_end(&self) {
+        self.end_held.store(true, Ordering::Release);
+    }
+
+    /// Tells from now on that the client has closed its side.
+    pub(super) fn tell_end(&self) {
+        self.end_held.store(false, Ordering::Release);
+        let reader = {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            wakers[Side::Read as usize].take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the client has closed its side, as was held back.
+    pub(super) fn end_seen(&self) -> bool {
+        self.end_seen.load(Ordering::Acquire)
     }
 
     /// Whether something was read.
@@ -116,10 +140,16 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.state.check(Side::Read, cx)?;
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.state.has_read.store(true, Ordering::Release);
+        } else if room > 0
+            && matches!(read, Poll::Ready(Ok(())))
+            && self.state.end_held.load(Ordering::Acquire)
+        {
+            self.state.end_seen.store(true, Ordering::Release);
+            return Poll::Pending;
         }
         read
     }
