@@ -128,7 +128,7 @@ impl Config {
         self.browsers.headers()?;
         self.allowed_hosts()?;
         self.limits.proxies()?;
-        crate::store::check_uri(&self.common.mongo_uri)?;
+        ticket_mongo::uri::check(&self.common.mongo_uri)?;
         let url = self.common.redis_url.expose();
         if self.durability == Durability::Replica && url.contains("-cluster://") {
             // One connection, whose writes are waited for, does not reach every server of a cluster.

@@ -11,38 +11,28 @@
 
 use std::{future::Future, future::IntoFuture, sync::Arc, time::Duration};
 
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 use mongodb::{
     Client, Database,
-    bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId},
-    options::{
-        ClientOptions, ConnectionString, FindOptions, ReadConcern, ReadPreference,
-        SelectionCriteria, Tls,
-    },
+    bson::{Document, RawDocumentBuf, doc},
+    options::{ClientOptions, FindOptions, ReadConcern, ReadPreference, SelectionCriteria},
 };
+use ticket_mongo::{DATABASE, form, uri};
 use ticket_shared::{
     config::{BadSetting, Secret},
     id::Id,
     lifecycle::Lifecycle,
-    stream::{Base, Head, Numbers},
 };
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 
-mod documents;
 mod failure;
-mod fields;
 mod messages;
 mod rights;
 mod tickets;
 
 pub use failure::{StoreError, Trouble, Unreachable};
-pub use messages::Edge;
-
-/// The setting that errors name.
-const SETTING: &str = "MONGO_URI";
-
-/// The database where the URI names none, as with the former server.
-const DATABASE: &str = "ticket-system";
+pub use messages::{Edge, Unnumbered};
+pub use ticket_mongo::documents::Stored;
 
 /// Operations at a time, those that nobody waits for any more included; also the size of the pool.
 const CONCURRENT: u32 = 32;
@@ -69,28 +59,15 @@ pub struct Store {
     counting: Arc<Semaphore>,
 }
 
-/// A ticket as it is stored.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
-    /// What never changes.
-    pub base: Base,
-    /// What changes, but not with every message.
-    pub head: Head,
-    /// The fast-moving part; all zero where the ticket is not numbered.
-    pub numbers: Numbers,
-    /// Whether the ticket has a log. Documents of the former server have none before they are adopted.
-    pub numbered: bool,
-}
-
 impl Store {
     /// A store of this URI. It connects with the first operation, and again whenever it has to: names that
     /// can't be resolved yet are no reason not to start. `deadline` bounds each operation, the waiting for a
     /// connection included.
     ///
     /// # Errors
-    /// Names `MONGO_URI`, as [`check_uri`].
+    /// Names `MONGO_URI`, as [`uri::check`].
     pub fn new(uri: &Secret, life: Lifecycle, deadline: Duration) -> Result<Self, BadSetting> {
-        check_uri(uri)?;
+        uri::check(uri)?;
         Ok(Self {
             uri: uri.clone(),
             database: Arc::default(),
@@ -173,16 +150,14 @@ impl Store {
         }
     }
 
-    /// The document of this id.
-    async fn find_one(
-        &self,
-        collection: &str,
-        id: Id,
-    ) -> Result<Option<RawDocumentBuf>, StoreError> {
-        let filter = doc! { "_id": { "$in": either_form(id).to_vec() } };
-        let options = FindOptions::builder().limit(1).build();
-        let found = self.find(collection, filter, options).await?;
-        Ok(found.into_iter().next())
+    /// The documents of this id, whatever form they hold it in.
+    async fn find_all(&self, collection: &str, id: Id) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let forms: Vec<_> = form::forms(id).collect();
+        let options = FindOptions::builder()
+            .limit(i64::try_from(forms.len()).unwrap_or(1))
+            .build();
+        let filter = doc! { "_id": { "$in": forms } };
+        self.find(collection, filter, options).await
     }
 
     /// The documents that match.
@@ -246,79 +221,5 @@ impl Store {
             cursor.try_collect().await
         })
         .await
-    }
-}
-
-/// Both forms of an id that documents hold: the former server stored some as texts.
-fn either_form(id: Id) -> [Bson; 2] {
-    [
-        Bson::ObjectId(ObjectId::from_bytes(id.bytes())),
-        Bson::String(id.to_string()),
-    ]
-}
-
-/// Checks that a URI is one of a MongoDB, and that the files which it names can be read.
-///
-/// # Errors
-/// Names `MONGO_URI` where it is none, or has an option that the driver refuses. The driver's own words are not
-/// handed on: they may quote the URI, password and all.
-pub fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
-    let parsed = ConnectionString::parse(uri.expose())
-        .map_err(|_| BadSetting::new(SETTING, problem(uri)))?;
-    if let Some(Tls::Enabled(tls)) = &parsed.tls {
-        let files = [
-            ("tlsCAFile", &tls.ca_file_path),
-            ("tlsCertificateKeyFile", &tls.cert_key_file_path),
-        ];
-        for (option, path) in files {
-            if let Some(Err(error)) = path.as_ref().map(std::fs::read) {
-                let problem = format!("can't read the file of {option}: {}", error.kind());
-                return Err(BadSetting::new(SETTING, problem));
-            }
-        }
-    }
-    check_database(parsed.default_database.as_deref())?;
-    // Only names of the `srv` form have to be looked up; everything else is decided at once.
-    let options = ClientOptions::parse(uri.expose()).into_future();
-    match options.now_or_never() {
-        Some(Err(_)) if !uri.expose().starts_with("mongodb+srv") => {
-            Err(BadSetting::new(SETTING, REFUSED))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a URI without a database, or with one that is the server's own.
-fn check_database(name: Option<&str>) -> Result<(), BadSetting> {
-    match name {
-        None => Err(BadSetting::new(
-            SETTING,
-            "names no database; write it behind the hosts: mongodb://host:27017/ticket-system (the name that the former server had)",
-        )),
-        Some(own @ ("admin" | "local" | "config")) => Err(BadSetting::new(
-            SETTING,
-            format!(
-                "{own} is a database of the server itself; name one for the tickets, such as ticket-system (and authSource={own} if users are there)"
-            ),
-        )),
-        Some(_) => Ok(()),
-    }
-}
-
-/// What is wrong with a URI where nothing more can be said of it.
-const REFUSED: &str =
-    "is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses";
-
-/// Says why a URI can't be read.
-fn problem(uri: &Secret) -> &'static str {
-    let uri = uri.expose();
-    let Some((scheme @ ("mongodb" | "mongodb+srv"), rest)) = uri.split_once("://") else {
-        return "must begin with mongodb:// or mongodb+srv://";
-    };
-    match rest.rsplit_once('@') {
-        Some((_, place)) if ConnectionString::parse(format!("{scheme}://{place}")).is_ok() => {
-            "user name and password must be percent-encoded"
-        }
-        _ => REFUSED,
     }
 }

@@ -60,6 +60,14 @@ impl Id {
         Self::derived("ticket", &[scope.as_bytes(), idempotency_key.as_bytes()])
     }
 
+    /// The id of a document that another server stored under an id of its own kind.
+    pub fn of_legacy(collection: &str, kind: &str, id: &str) -> Self {
+        Self::derived(
+            "legacy",
+            &[collection.as_bytes(), kind.as_bytes(), id.as_bytes()],
+        )
+    }
+
     /// SHA-256 over length-prefixed parts, so that no two lists of parts collide by concatenation.
     fn derived(domain: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();

@@ -116,6 +116,12 @@ pub enum Change {
         first: u64,
         /// The messages and their numbers.
         messages: Vec<(Id, u64)>,
+        /// The newest number that a user may see, if that is not the entry's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        public: Option<u64>,
+        /// Of those of them that are stored under an id of another kind, that id as `ticket_mongo::form` encodes it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        legacy_ids: Vec<(Id, String)>,
     },
 }
 
@@ -201,10 +207,12 @@ impl Entry {
 
     /// The newest `seq` that a user may see, after this entry.
     pub fn public_seq(&self) -> u64 {
-        if self.internal() {
-            self.prev_seq
-        } else {
-            self.seq
+        match self.change {
+            Change::Adopted {
+                public: Some(seq), ..
+            } => seq,
+            _ if self.internal() => self.prev_seq,
+            _ => self.seq,
         }
     }
 

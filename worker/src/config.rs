@@ -3,10 +3,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use mongodb::options::{ConnectionString, Tls};
-use ticket_shared::config::{BadSetting, Common, Secret};
+use ticket_shared::config::{BadSetting, Common};
 
-use crate::dead::DeadCommand;
+use crate::{adopt::Adopt, check_database::CheckDatabase, dead::DeadCommand};
 
 /// Moves what happens to tickets from Redis into MongoDB. Runs as many processes as one likes.
 #[derive(Parser, Clone, Debug)]
@@ -57,6 +56,10 @@ pub struct Config {
     /// is removed; longer than the idle time of claims
     #[arg(long, env = "CONSUMER_GONE_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(200..=2_592_000_000))]
     pub consumer_gone_ms: u64,
+    /// For how many milliseconds an error of MongoDB that is not understood holds up a whole batch; after that, only
+    /// the documents that it is about, which are parked
+    #[arg(long, env = "PARK_AFTER_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub park_after_ms: u64,
     /// For how many milliseconds a stop waits for the batch in hand
     #[arg(long, env = "GRACE_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub grace_ms: u64,
@@ -77,6 +80,10 @@ pub enum Command {
     /// Look after entries that could not be persisted and are parked; needs Redis only
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Say what another server left in the database and what will become of it; changes nothing, needs MongoDB only
+    CheckDatabase(CheckDatabase),
+    /// Take over the tickets of another server ahead of time. May be ended and run again, and runs beside the product
+    Adopt(Adopt),
 }
 
 impl Config {
@@ -91,7 +98,7 @@ impl Config {
             command.check(self.common.partitions)?;
             return Ok(self);
         }
-        check_uri(&self.common.mongo_uri)?;
+        ticket_mongo::uri::check(&self.common.mongo_uri)?;
         if self.consumer.trim().is_empty() {
             return Err(BadSetting::new("CONSUMER", "must not be empty"));
         }
@@ -130,40 +137,15 @@ impl Config {
         Duration::from_millis(self.consumer_gone_ms)
     }
 
+    /// How long an error of MongoDB that is not understood holds up a whole batch.
+    pub fn park_after(&self) -> Duration {
+        Duration::from_millis(self.park_after_ms)
+    }
+
     /// For how long a stop waits for the batch in hand.
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
     }
-}
-
-/// Checks that a URI is one of a MongoDB, and that the files which it names can be read.
-fn check_uri(uri: &Secret) -> Result<(), BadSetting> {
-    let bad = |problem| BadSetting::new("MONGO_URI", problem);
-    // The driver's own words may quote the URI, password and all.
-    let parsed = ConnectionString::parse(uri.expose()).map_err(|_| {
-        bad("is not a URI such as mongodb://host:27017/database, or has an option that the driver refuses".into())
-    })?;
-    match parsed.default_database.as_deref() {
-        None => return Err(bad("names no database; write it behind the hosts: mongodb://host:27017/ticket-system (the name that the former server had)".into())),
-        Some(own @ ("admin" | "local" | "config")) => return Err(bad(format!("{own} is a database of the server itself; name one for the tickets, such as ticket-system (and authSource={own} if users are there)"))),
-        Some(_) => {}
-    }
-    let Some(Tls::Enabled(tls)) = &parsed.tls else {
-        return Ok(());
-    };
-    let files = [
-        ("tlsCAFile", &tls.ca_file_path),
-        ("tlsCertificateKeyFile", &tls.cert_key_file_path),
-    ];
-    for (option, path) in files {
-        if let Some(Err(error)) = path.as_ref().map(std::fs::read) {
-            return Err(bad(format!(
-                "can't read the file of {option}: {}",
-                error.kind()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The name of this host: in a container, its own.

@@ -6,7 +6,11 @@
 
 use std::collections::HashMap;
 
-use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use ticket_mongo::{
+    LOG_VERSION, MARK,
+    form::{self, object_id},
+};
 use ticket_shared::{
     domain::{Agent, Message, Status},
     id::Id,
@@ -33,6 +37,8 @@ pub struct Update {
     pub filter: Document,
     /// The fields to set.
     pub set: Document,
+    /// Other operators and their fields.
+    pub more: Document,
     /// Whether to create it where it is not there.
     pub upsert: bool,
 }
@@ -46,9 +52,24 @@ pub struct Insert {
     pub document: Document,
 }
 
+/// A ticket that another server wrote and that gets a log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Adoption {
+    /// The entry that says so: its place in the slice that was folded.
+    pub entry: usize,
+    /// The ticket.
+    pub ticket: Id,
+    /// The messages that the entry numbers.
+    pub messages: Vec<Bson>,
+    /// The fields that the entry sets: what it replaces with something else is kept.
+    pub set: Document,
+}
+
 /// Everything that a batch writes.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Writes {
+    /// Tickets of another server, to be taken over before anything else is written.
+    pub adopted: Vec<Adoption>,
     /// Changes in `tickets`.
     pub tickets: Vec<Update>,
     /// New documents in `messages`.
@@ -135,10 +156,31 @@ fn changes(entries: &[&Entry]) -> Writes {
                     .events
                     .push(insert(index, event(entry, Some(by), from, to)));
             }
-            Change::Adopted { messages, .. } => {
+            Change::Adopted {
+                messages,
+                legacy_ids,
+                ..
+            } => {
+                let legacy_ids: HashMap<Id, &str> = legacy_ids
+                    .iter()
+                    .map(|(id, text)| (*id, text.as_str()))
+                    .collect();
+                let mut all = Vec::new();
                 for &(message, seq) in messages {
-                    writes.numbered.push(numbered(index, entry, message, seq));
+                    let legacy_id = legacy_ids.get(&message).and_then(|text| form::decode(text));
+                    let forms =
+                        legacy_id.map_or_else(|| form::forms(message).collect(), |id| vec![id]);
+                    writes
+                        .numbered
+                        .push(numbered(index, entry, forms.clone(), seq));
+                    all.extend(forms);
                 }
+                writes.adopted.push(Adoption {
+                    entry: index,
+                    ticket: entry.ticket_id,
+                    messages: all,
+                    set: state(index, entry, Scope::Entry).set,
+                });
                 let event = event(entry, None, Bson::Null, Bson::Null);
                 writes.events.push(insert(index, event));
             }
@@ -178,6 +220,7 @@ fn opened(index: usize, entry: &Entry, base: &Base) -> Update {
         scope: Scope::Entry,
         filter: doc! { "_id": object_id(entry.ticket_id) },
         set,
+        more: Document::new(),
         upsert: true,
     }
 }
@@ -214,18 +257,23 @@ fn state(index: usize, entry: &Entry, scope: Scope) -> Update {
             "lastMessage": last,
             "updatedAt": DateTime::from_millis(entry.at),
             "publicUpdatedAt": DateTime::from_millis(entry.public_at()),
+            MARK: LOG_VERSION,
         },
+        more: Document::new(),
         upsert: true,
     }
 }
 
-/// The number of a message that the former server wrote.
-fn numbered(index: usize, entry: &Entry, message: Id, seq: u64) -> Update {
+/// The number of a message that another server wrote; it is given once.
+fn numbered(index: usize, entry: &Entry, forms: Vec<Bson>, seq: u64) -> Update {
     Update {
         entry: index,
         scope: Scope::Entry,
-        filter: doc! { "_id": object_id(message) },
-        set: doc! { "seq": number(seq), "ticketId": object_id(entry.ticket_id) },
+        filter: doc! { "_id": { "$in": forms }, MARK: null },
+        set: doc! {
+            "seq": number(seq), "ticketId": object_id(entry.ticket_id), MARK: LOG_VERSION,
+        },
+        more: Document::new(),
         upsert: false,
     }
 }
@@ -242,6 +290,7 @@ fn message_document(message: Message) -> Document {
         "internal": message.internal,
         "clientMessageId": message.client_message_id,
         "createdAt": DateTime::from_millis(message.created_at.0),
+        MARK: LOG_VERSION,
     }
 }
 
@@ -267,10 +316,6 @@ fn agent(agent: Option<&Agent>) -> Bson {
 
 fn insert(entry: usize, document: Document) -> Insert {
     Insert { entry, document }
-}
-
-fn object_id(id: Id) -> ObjectId {
-    ObjectId::from_bytes(id.bytes())
 }
 
 /// BSON has signed numbers only.

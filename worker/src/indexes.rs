@@ -18,6 +18,8 @@ fn indexes() -> Vec<(&'static str, Document)> {
     let plain =
         |collection, name: &str, key: Document| (collection, doc! { "key": key, "name": name });
     vec![
+        // First what joins wait for: without it, each reads all messages.
+        plain("messages", "by_seq", doc! { "ticketId": 1, "seq": 1 }),
         plain(
             "tickets",
             "by_status",
@@ -40,7 +42,6 @@ fn indexes() -> Vec<(&'static str, Document)> {
             // Subjects are in any language: no stemming, no stop words.
             doc! { "key": { "subject": "text" }, "name": "by_words", "default_language": "none" },
         ),
-        plain("messages", "by_seq", doc! { "ticketId": 1, "seq": 1 }),
         plain("events", "by_seq", doc! { "ticketId": 1, "seq": 1 }),
         (
             "reads",
@@ -65,7 +66,7 @@ pub(crate) async fn run(store: Store, stopping: CancellationToken) {
                     );
                     break;
                 }
-                Failure::Command(code) if !failure.passes() => {
+                Failure::Command(code) if failure.declines() => {
                     tracing::warn!(
                         collection,
                         index = name,
@@ -86,7 +87,24 @@ pub(crate) async fn run(store: Store, stopping: CancellationToken) {
     tracing::info!("indexes checked");
 }
 
+/// Creates the index without which messages of a ticket can't be found.
+///
+/// # Errors
+/// If MongoDB can't be reached, or declines.
+pub(crate) async fn create_first(store: &Store) -> Result<(), Failure> {
+    for (collection, index) in indexes().into_iter().take(1) {
+        match create(store, collection, &index).await {
+            Err(Failure::Command(code)) if CONFLICTS.contains(&code) => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
 async fn create(store: &Store, collection: &str, index: &Document) -> Result<(), Failure> {
+    let mut index = index.clone();
+    // MongoDB ignores it; servers like it lock the collection without it.
+    index.insert("background", true);
     let command = doc! { "createIndexes": collection, "indexes": [index] };
     store.prepare().await?;
     store.run(command).await.map(drop)

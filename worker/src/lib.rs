@@ -15,16 +15,20 @@ use ticket_shared::{
 };
 use tokio::net::TcpListener;
 
+mod adopt;
 mod backoff;
 pub mod check;
+mod check_database;
 mod config;
 mod consumer;
 mod consumers;
+mod database;
 pub mod dead;
 mod delivery;
 pub mod fold;
 mod indexes;
 mod metrics;
+mod obstacles;
 mod pace;
 mod probe;
 #[cfg(test)]
@@ -37,6 +41,8 @@ mod sweep;
 mod trim;
 mod watermark;
 
+pub use adopt::{Adopt, AdoptError};
+pub use check_database::CheckDatabase;
 pub use config::{Command, Config};
 
 use consumer::{Reader, Settings};
@@ -64,6 +70,9 @@ pub enum Error {
     /// Parked entries could not be looked after as asked.
     #[error(transparent)]
     Dead(#[from] dead::DeadError),
+    /// Tickets of another server could not be looked at, or taken over to the end.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
 }
 
 /// A worker that runs.
@@ -90,6 +99,16 @@ pub async fn run(config: &Config, life: Lifecycle) -> Result<(), Error> {
     match &config.command {
         Some(Command::Dead(command)) => {
             let done = dead::perform(command, &config.common, &mut std::io::stdout()).await;
+            Ok(done?)
+        }
+        Some(Command::CheckDatabase(check)) => {
+            let done = check_database::perform(check, config, &life, &mut std::io::stdout()).await;
+            life.shutdown(config.grace()).await;
+            Ok(done?)
+        }
+        Some(Command::Adopt(adopt)) => {
+            let done = adopt::perform(adopt, config, &life, &mut std::io::stdout()).await;
+            life.shutdown(config.grace()).await;
             Ok(done?)
         }
         _ => work(config, life).await,
@@ -156,7 +175,12 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
         "mongo health",
         probe::watch_mongo(store.clone(), health.clone(), stopping.clone()),
     );
-    life.spawn(indexes::run(store.clone(), stopping.clone()));
+    life.spawn(database::prepare(
+        store.clone(),
+        health.clone(),
+        metrics.clone(),
+        stopping.clone(),
+    ));
 
     let keys = entrance.keys().clone();
     let consumers = Consumers::new(
@@ -222,6 +246,7 @@ fn start_readers(
             dead: Dead::new(keys.clone(), metrics.clone()),
             metrics: metrics.clone(),
             reporter: health.reporter(),
+            park_after: config.park_after(),
             stopping: life.stopping().clone(),
             known: std::sync::Mutex::default(),
         };

@@ -65,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) redis_up: Gauge<u64, AtomicU64>,
     pub(crate) mongo_up: Gauge<u64, AtomicU64>,
     pub(crate) refused: Family<PartLabel, Gauge>,
+    pub(crate) stuck: Gauge,
+    pub(crate) obstacles: Gauge,
 }
 
 impl Default for Metrics {
@@ -88,6 +90,8 @@ impl Default for Metrics {
             redis_up: Gauge::default(),
             mongo_up: Gauge::default(),
             refused: Family::default(),
+            stuck: Gauge::default(),
+            obstacles: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("ticket_worker");
         metrics.register_work(&mut registry);
@@ -183,6 +187,16 @@ impl Metrics {
             "refused",
             "Whether a part refuses the work, by part; the worker is not ready then",
             self.refused.clone(),
+        );
+        registry.register(
+            "batches_stuck",
+            "Batches that an error of MongoDB holds up which is not understood",
+            self.stuck.clone(),
+        );
+        registry.register(
+            "database_obstacles",
+            "Unique indexes, validators, collations and views that may refuse what is written",
+            self.obstacles.clone(),
         );
     }
 

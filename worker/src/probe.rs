@@ -45,12 +45,25 @@ pub(crate) struct Health {
     reason: Arc<Mutex<Option<String>>>,
     /// What keeps the work from being done although both are there.
     refusals: Refusals,
+    /// What may refuse writes in the database.
+    obstacles: Arc<Mutex<Vec<String>>>,
 }
 
 impl Health {
     /// Where one reader reports how its work goes.
     pub(crate) fn reporter(&self) -> Reporter {
         self.refusals.reporter()
+    }
+
+    /// Notes what may refuse writes.
+    pub(crate) fn obstructed_by(&self, obstacles: Vec<String>) {
+        *self.obstacles() = obstacles;
+    }
+
+    fn obstacles(&self) -> MutexGuard<'_, Vec<String>> {
+        self.obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reason(&self) -> MutexGuard<'_, Option<String>> {
@@ -88,6 +101,9 @@ struct Ready {
     /// Why MongoDB is down, or what is refused, in words that quote nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What may refuse writes in the database, and what to do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    obstacles: Vec<String>,
 }
 
 /// Answers operators until the process stops.
@@ -114,8 +130,19 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
     let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
     let word = |up| if up { "up" } else { "down" };
     let refused = ops.health.refusals.reasons();
-    let (code, status) = if redis && mongo && refused.is_empty() {
-        (StatusCode::OK, "ok")
+    let obstacles = ops.health.obstacles().clone();
+    let (code, status) = if ops.metrics.stuck.get() > 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, "stuck")
+    } else if redis && mongo && refused.is_empty() {
+        // It works, perhaps not for everything.
+        (
+            StatusCode::OK,
+            if obstacles.is_empty() {
+                "ok"
+            } else {
+                "obstructed"
+            },
+        )
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
@@ -129,6 +156,7 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
             .clone()
             .filter(|_| !mongo)
             .or_else(|| refused.into_iter().next().map(|(_, reason)| reason)),
+        obstacles,
     };
     (code, Json(ready))
 }

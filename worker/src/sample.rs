@@ -109,7 +109,12 @@ impl Log {
     pub(crate) fn adopted(&mut self, messages: &[Id]) -> &mut Self {
         let messages: Vec<(Id, u64)> = messages.iter().copied().zip(2..).collect();
         self.count = messages.len() as u64;
-        self.push(Change::Adopted { first: 1, messages })
+        self.push(Change::Adopted {
+            first: 1,
+            messages,
+            public: None,
+            legacy_ids: Vec::new(),
+        })
     }
 
     fn push(&mut self, change: Change) -> &mut Self {

@@ -25,7 +25,7 @@ use crate::{
     fold::{Scope, Writes, fold, fold_apart, kind},
     metrics::{KindLabel, Metrics, StepLabel},
     probe::{Part, Reporter},
-    store::{Refusal, Refused, Store},
+    store::{Effort, Refusal, Refused, Store},
     watermark::Watermark,
 };
 
@@ -55,8 +55,34 @@ pub(crate) struct Settler {
     pub(crate) dead: Dead,
     pub(crate) metrics: Metrics,
     pub(crate) reporter: Reporter,
+    /// How long an error that is not understood holds up a whole batch.
+    pub(crate) park_after: Duration,
     pub(crate) stopping: CancellationToken,
     pub(crate) known: Mutex<Known>,
+}
+
+/// A batch that an error holds up which is not understood: counted while it is so.
+#[derive(Debug)]
+struct Stuck {
+    since: Instant,
+    metrics: Metrics,
+}
+
+impl Stuck {
+    fn new(metrics: &Metrics) -> Self {
+        tracing::error!("batch held up by an error of mongodb that is not understood");
+        metrics.stuck.inc();
+        Self {
+            since: Instant::now(),
+            metrics: metrics.clone(),
+        }
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.metrics.stuck.dec();
+    }
 }
 
 /// An entry and where it came from.
@@ -111,7 +137,7 @@ impl Settler {
         let unreadable: Vec<_> = unreadable.iter().map(|(o, why)| (o, why.clone())).collect();
         self.park(&unreadable, 1).await?;
         let bases = self.bases(&todo).await?;
-        let mut tries = 0;
+        let (mut tries, mut stuck) = (0, None);
         while !todo.is_empty() {
             tries += 1;
             let entries: Vec<&Entry> = todo.iter().map(|work| &work.entry).collect();
@@ -122,7 +148,7 @@ impl Settler {
                 fold(&entries)
             };
             writes.open(&entries, &bases);
-            let refused = self.store(&writes).await?;
+            let refused = self.store(&writes, &mut stuck).await?;
             let sorted = sort(todo, &refused);
             self.note_stored(&sorted.stored, &bases);
             self.acknowledge(&sorted.stored).await?;
@@ -139,16 +165,28 @@ impl Settler {
         Ok(())
     }
 
-    /// Performs `writes`, for as long as it takes.
-    async fn store(&self, writes: &Writes) -> Result<Vec<Refused>, Stopping> {
+    /// Performs `writes`, for as long as it takes. An error that is not understood holds all of them up at first; after
+    /// some time, only the documents that it is about.
+    async fn store(
+        &self,
+        writes: &Writes,
+        stuck: &mut Option<Stuck>,
+    ) -> Result<Vec<Refused>, Stopping> {
         let mut backoff = Backoff::default();
         loop {
-            match self.store.perform(writes).await {
+            let effort = match stuck {
+                Some(stuck) if stuck.since.elapsed() >= self.park_after => Effort::Apart,
+                _ => Effort::Together,
+            };
+            match self.store.perform(writes, effort).await {
                 Ok(refused) => {
                     self.reporter.goes_on(Part::Mongo);
                     return Ok(refused);
                 }
                 Err(error) => {
+                    if !error.failure.passes() {
+                        stuck.get_or_insert_with(|| Stuck::new(&self.metrics));
+                    }
                     self.failed("store", &error, &mut backoff).await?;
                 }
             }

@@ -6,36 +6,34 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::{
     Client, Database,
     bson::{Document, RawDocumentBuf, doc},
     error::ErrorKind,
-    options::{Acknowledgment, ClientOptions, WriteConcern},
+    options::{Acknowledgment, ClientOptions, FindOptions, WriteConcern},
 };
+use ticket_mongo::{DATABASE, code};
 use ticket_shared::{config::Secret, lifecycle::Lifecycle};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::fold::{Scope, Writes};
 
 mod command;
+mod legacy;
 mod lookup;
 mod reply;
 mod rights;
+mod tally;
 
 use command::Command;
 use reply::Verdict;
+use tally::Tally;
 
 /// The collections of the product.
-const COLLECTIONS: [&str; 4] = ["tickets", "messages", "events", "reads"];
+pub(crate) const COLLECTIONS: [&str; 4] = ["tickets", "messages", "events", "reads"];
 /// The server's word for: the collection is there.
 const EXISTS: i32 = 48;
-/// The server's words for: not now. Not primary, shutting down, interrupted, network, another index build.
-const NOT_NOW: [i32; 13] = [
-    6, 7, 89, 91, 112, 117, 189, 262, 10_107, 11_600, 11_602, 13_435, 13_436,
-];
-/// The database where the URI names none.
-const DATABASE: &str = "ticket-system";
 /// Connections, and so operations that run at once, those that nobody waits for any more included.
 const CONNECTIONS: u32 = 32;
 /// Commands of one batch that run at once.
@@ -70,6 +68,15 @@ pub(crate) struct Unstored {
     pub(crate) collection: &'static str,
     /// Why.
     pub(crate) failure: Failure,
+}
+
+impl From<Failure> for Unstored {
+    fn from(failure: Failure) -> Self {
+        Self {
+            collection: "tickets of another server",
+            failure,
+        }
+    }
 }
 
 impl Unstored {
@@ -110,6 +117,15 @@ pub(crate) enum Refusal {
     NotUnique,
 }
 
+/// How errors are met that are not understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effort {
+    /// They fail the batch, which is performed again.
+    Together,
+    /// They are narrowed down to the documents that they are about.
+    Apart,
+}
+
 /// An entry whose document MongoDB does not take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Refused {
@@ -126,6 +142,7 @@ pub(crate) struct Refused {
 pub(crate) struct Store {
     database: Database,
     concern: RawDocumentBuf,
+    concern_document: Document,
     permits: Arc<Semaphore>,
     prepared: Arc<OnceCell<()>>,
     life: Lifecycle,
@@ -158,6 +175,7 @@ impl Store {
         Ok(Self {
             database: Client::with_options(options)?.database(&name),
             concern: mongodb::bson::serialize_to_raw_document_buf(&concern)?,
+            concern_document: mongodb::bson::serialize_to_document(&concern)?,
             permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
             prepared: Arc::default(),
             life,
@@ -179,7 +197,7 @@ impl Store {
                 match self.run(doc! { "create": collection }).await {
                     Ok(_) | Err(Failure::Command(EXISTS)) => {}
                     // Not allowed, perhaps. If that matters, the writes will say so.
-                    Err(Failure::Command(code)) if !Failure::Command(code).passes() => {
+                    Err(Failure::Command(code)) if Failure::Command(code).declines() => {
                         tracing::warn!(collection, code, "collection not created");
                     }
                     Err(failure) => return Err(failure),
@@ -194,12 +212,24 @@ impl Store {
     ///
     /// # Errors
     /// Where something may or may not be stored, and all has to be performed again, which is harmless.
-    pub(crate) async fn perform(&self, writes: &Writes) -> Result<Vec<Refused>, Unstored> {
+    pub(crate) async fn perform(
+        &self,
+        writes: &Writes,
+        effort: Effort,
+    ) -> Result<Vec<Refused>, Unstored> {
         self.prepare().await.map_err(|failure| Unstored {
             collection: "its collections",
             failure,
         })?;
+        let mut refused = self.take_over(&writes.adopted, effort).await?;
+        refused.extend(self.write(writes, effort).await?);
+        Ok(refused)
+    }
+
+    /// Performs everything but adoptions.
+    async fn write(&self, writes: &Writes, effort: Effort) -> Result<Vec<Refused>, Unstored> {
         let (mut todo, mut refused) = command::commands(writes);
+        let mut tally = Tally::default();
         while !todo.is_empty() {
             let done: Vec<_> = stream::iter(todo)
                 .map(|command| async move { (self.send(&command).await, command) })
@@ -208,7 +238,7 @@ impl Store {
                 .await;
             todo = Vec::new();
             for (reply, command) in done {
-                match reply::verdict(&command, reply) {
+                match reply::verdict(&command, reply, effort) {
                     Verdict::Retry(failure) => {
                         let collection = command.collection();
                         return Err(Unstored {
@@ -222,12 +252,14 @@ impl Store {
                         refused: more,
                         collided,
                     } => {
+                        tally.count(&command, &more);
                         refused.extend(more);
                         todo.extend(command.without_upsert(&collided));
                     }
                 }
             }
         }
+        tally.blame()?;
         Ok(refused)
     }
 
@@ -236,6 +268,38 @@ impl Store {
         let database = self.database.clone();
         let answer = self.detached(async move { database.run_raw_command(command).await });
         answer.await?.map_err(|error| Failure::of(&error))
+    }
+
+    /// Everything that matches, in full.
+    pub(crate) async fn find(
+        &self,
+        collection: &str,
+        filter: Document,
+        options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let collection = self.database.collection::<RawDocumentBuf>(collection);
+        let found = self.detached(async move {
+            let cursor = collection.find(filter).with_options(options).await?;
+            cursor.try_collect().await
+        });
+        found
+            .await?
+            .map_err(|error: mongodb::error::Error| Failure::of(&error))
+    }
+
+    /// Runs a write command whose single operations may fail; its reply.
+    ///
+    /// # Errors
+    /// Also if the write could not be confirmed.
+    pub(crate) async fn write_command(&self, mut command: Document) -> Result<Document, Failure> {
+        command.insert("writeConcern", &self.concern_document);
+        let database = self.database.clone();
+        let answer = self.detached(async move { database.run_command(command).await });
+        let reply = answer.await?.map_err(|error| Failure::of(&error))?;
+        match reply.get_document("writeConcernError") {
+            Ok(error) => Err(Failure::Unconfirmed(error.get_i32("code").unwrap_or(0))),
+            Err(_) => Ok(reply),
+        }
     }
 
     /// Asks the server for a sign of life.
@@ -277,9 +341,18 @@ impl Store {
 }
 
 impl Failure {
+    /// If the server has declined something that it is only asked for to make things better.
+    pub(crate) fn declines(&self) -> bool {
+        const UNAUTHORIZED: i32 = 13;
+        matches!(self, Self::Command(UNAUTHORIZED)) || !self.passes()
+    }
+
     /// Whether it may go away by itself. Otherwise the server has understood the command and declined.
     pub(crate) fn passes(&self) -> bool {
-        !matches!(self, Self::Command(code) if !NOT_NOW.contains(code))
+        match self {
+            Self::Command(refused) | Self::Write(refused) => code::is_transient(*refused),
+            _ => true,
+        }
     }
 
     /// What the driver says, without what might quote a document.

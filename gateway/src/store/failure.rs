@@ -6,6 +6,7 @@
 use std::{io, time::Duration};
 
 use mongodb::error::{Error, ErrorKind};
+use ticket_mongo::code;
 use ticket_shared::id::Id;
 
 /// A read that gave nothing.
@@ -107,12 +108,6 @@ impl From<Error> for StoreError {
     }
 }
 
-/// Codes of a server that is shutting down, is not the primary (any more), or did not come to an end in time; and of
-/// one that does not let us in (13, 18), until somebody mends that.
-const TRANSIENT: [i32; 18] = [
-    6, 7, 13, 18, 50, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
-];
-
 fn is_transient(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_)
@@ -122,7 +117,7 @@ fn is_transient(error: &Error) -> bool {
         | ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::Shutdown => true,
-        ErrorKind::Command(command) => TRANSIENT.contains(&command.code),
+        ErrorKind::Command(command) => code::is_transient(command.code),
         _ => false,
     }
 }

@@ -3,13 +3,17 @@
 //! Numbers are dense, so a page lies in a narrow range of them: looking there first keeps a page as cheap in
 //! a ticket of 100,000 messages as in one of ten, also on servers that do not stop at a limit.
 
+use std::collections::HashMap;
+
 use mongodb::{
     bson::{Document, doc},
     options::FindOptions,
 };
 use ticket_shared::{domain::Message, id::Id};
 
-use super::{Store, StoreError, documents, either_form};
+use ticket_mongo::{MARK, documents, form, words};
+
+use super::{Store, StoreError};
 use crate::ticket::view::Which;
 
 const MESSAGES: &str = "messages";
@@ -21,6 +25,15 @@ pub enum Edge {
     Oldest,
     /// The highest numbers.
     Newest,
+}
+
+/// The messages of a ticket that another server wrote, as they are to be numbered.
+#[derive(Debug)]
+pub struct Unnumbered {
+    /// All of them, in order.
+    pub messages: Vec<Message>,
+    /// The encoded `_id` of those that are stored under an id of another kind.
+    pub legacy: HashMap<Id, String>,
 }
 
 /// Numbers between two others, both excluded.
@@ -74,8 +87,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; malformed where it belongs to no ticket.
     pub async fn message(&self, id: Id) -> Result<Option<Message>, StoreError> {
-        let found = self.find_one(MESSAGES, id).await?;
-        let Some(document) = found else {
+        let found = self.find_all(MESSAGES, id).await?;
+        let Some(document) = documents::one(&found) else {
             return Ok(None);
         };
         let malformed = |problem| StoreError::Malformed {
@@ -109,8 +122,7 @@ impl Store {
         let (near, far) = span.split(limit, edge);
         let mut filter = of_ticket(ticket);
         if which == Which::Public {
-            // Documents of the former server do not have the field.
-            filter.insert("internal", doc! { "$ne": true });
+            filter.extend(words::visible_to_customers());
         }
         let mut page = self.page(ticket, &filter, near, limit, edge).await?;
         let missing = limit.saturating_sub(i64::try_from(page.len()).unwrap_or(i64::MAX));
@@ -140,6 +152,8 @@ impl Store {
         };
         let mut filter = filter.clone();
         filter.insert("seq", doc! { "$gt": span.after, "$lt": span.before });
+        // Numbers of other servers are no places in the log.
+        filter.insert(MARK, doc! { "$gt": 0 });
         let options = FindOptions::builder()
             .sort(doc! { "seq": direction, "_id": direction })
             .limit(limit.saturating_add(1))
@@ -170,9 +184,10 @@ impl Store {
     pub async fn client_ids(&self, ticket: Id) -> Result<Vec<(Id, u64)>, StoreError> {
         let mut filter = of_ticket(ticket);
         filter.insert("seq", doc! { "$gt": 0 });
+        filter.insert(MARK, doc! { "$gt": 0 });
         filter.insert("clientMessageId", doc! { "$ne": null });
         let options = FindOptions::builder()
-            .projection(doc! { "seq": 1 })
+            .projection(doc! { "seq": 1, MARK: 1 })
             .batch_size(10_000)
             .build();
         let documents = self.find(MESSAGES, filter, options).await?;
@@ -192,24 +207,32 @@ impl Store {
         &self,
         ticket: Id,
         upto: Option<u64>,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Unnumbered, StoreError> {
         let mut filter = of_ticket(ticket);
         if let Some(upto) = upto {
             let upto = i64::try_from(upto).unwrap_or(i64::MAX);
-            filter.insert("seq", doc! { "$not": { "$gt": upto } });
+            // Those of the log, above it, may be many.
+            let low = doc! { "seq": { "$not": { "$gt": upto } } };
+            filter.insert("$or", [low, doc! { MARK: { "$not": { "$gt": 0 } } }]);
         }
         let options = FindOptions::builder().batch_size(1_000).build();
         let documents = self.find(MESSAGES, filter, options).await?;
         let messages = documents
             .iter()
             .filter_map(|found| documents::message(ticket, found));
-        Ok(documents::number(messages.collect(), upto))
+        Ok(Unnumbered {
+            messages: documents::number(messages.collect(), upto),
+            legacy: documents
+                .iter()
+                .filter_map(|found| documents::legacy_id(found))
+                .collect(),
+        })
     }
 }
 
 /// The former server stored the ticket's id as an object id or as its text, and adoption leaves it so.
 fn of_ticket(ticket: Id) -> Document {
-    doc! { "ticketId": { "$in": either_form(ticket).to_vec() } }
+    doc! { "ticketId": { "$in": form::forms(ticket).collect::<Vec<_>>() } }
 }
 
 #[cfg(test)]

@@ -11,17 +11,18 @@ use mongodb::{
     bson::{Bson, DateTime, Document, doc, oid::ObjectId},
     options::FindOptions,
 };
+use ticket_mongo::{
+    date,
+    documents::{self, LISTED_AT},
+    fields::Fields,
+    form, words,
+};
 use ticket_shared::{
     domain::{Counts, Status, Ticket},
     id::Id,
 };
 
-use super::{
-    Store, StoreError, Stored,
-    documents::{self, LISTED_AT},
-    either_form,
-    fields::Fields,
-};
+use super::{Store, StoreError, Stored};
 use crate::access::{Grant, Reach};
 
 const TICKETS: &str = "tickets";
@@ -38,8 +39,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn ticket(&self, id: Id) -> Result<Option<Stored>, StoreError> {
-        let found = self.find_one(TICKETS, id).await?;
-        Ok(found.map(|document| documents::stored(id, &document)))
+        let found = self.find_all(TICKETS, id).await?;
+        Ok(documents::one(&found).map(|document| documents::stored(id, &document)))
     }
 
     /// Tickets within the caller's reach, newest first by `(createdAt, _id)`, strictly after the cursor (of which the first part is in
@@ -147,7 +148,7 @@ impl Store {
             else {
                 continue;
             };
-            let status = key.text("status").and_then(|name| Status::parse(&name));
+            let status = key.text("status").and_then(|name| words::status(&name));
             counts.add(status.unwrap_or_default(), key.flag("assigned"), tickets);
         }
         Ok(counts)
@@ -155,7 +156,7 @@ impl Store {
 }
 
 fn excluded(ids: &[Id]) -> Vec<Bson> {
-    ids.iter().copied().flat_map(either_form).collect()
+    ids.iter().copied().flat_map(form::forms).collect()
 }
 
 /// What comes strictly after the cursor, by these two fields.
@@ -197,12 +198,21 @@ fn within(reach: &Reach) -> Option<(&'static str, Document)> {
     }
 }
 
+/// The times that an index orders as they are listed.
+fn regular_times() -> [DateTime; 2] {
+    [date::FIRST, date::LAST].map(DateTime::from_millis)
+}
+
 /// The filter for tickets that an index can order.
 fn regular(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach) -> Document {
-    let mut filter = after.map_or_else(
-        || doc! { "createdAt": { "$type": "date" } },
-        |cursor| beyond(cursor, "createdAt", "_id"),
-    );
+    let [first, last] = regular_times();
+    let mut filter = after.map_or_else(Document::new, |cursor| beyond(cursor, "createdAt", "_id"));
+    let at = filter
+        .entry("createdAt".to_owned())
+        .or_insert_with(|| doc! { "$lte": last }.into());
+    if let Some(at) = at.as_document_mut() {
+        at.insert("$gte", first);
+    }
     filter.insert(
         "_id",
         doc! { "$type": "objectId", "$nin": excluded(excluding) },
@@ -223,8 +233,8 @@ const NO_DATES: [&str; 6] = [
     "timestamp",
 ];
 
-/// The pipeline for all other tickets: those whose `createdAt` is no date, or whose `_id` is a text. Each
-/// part of the first match is a range of an index.
+/// The pipeline for all other tickets: those whose `createdAt` is no date of four digits, or whose `_id` is a text.
+/// Each part of the first match is a range of an index.
 fn odd(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach, limit: i64) -> Vec<Document> {
     let convert = |input: &str, to| {
         doc! { "$convert": { "input": input, "to": to, "onError": null, "onNull": null } }
@@ -233,22 +243,28 @@ fn odd(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach, limit: i64) ->
     let mut place = after.map_or_else(Document::new, |cursor| beyond(cursor, LISTED_AT, LISTED_ID));
     let known = doc! { LISTED_ID: { "$ne": null } };
     place.insert("$and", [known]);
+    let [first, last] = regular_times();
     let mut candidates = doc! {
         "_id": { "$nin": excluded(excluding) },
         "$or": [
             { "createdAt": null },
             { "createdAt": { "$type": NO_DATES.to_vec() } },
+            { "createdAt": { "$lt": first } },
+            { "createdAt": { "$gt": last } },
             { "_id": { "$type": "string" } },
         ],
+        "$and": [addressable()],
     };
     if let Some((field, condition)) = within(reach) {
-        candidates.insert("$and", [doc! { field: condition }]);
+        candidates.insert("$and", [addressable(), doc! { field: condition }]);
     }
     vec![
         doc! { "$match": candidates },
         doc! { "$set": { LISTED_ID: convert("$_id", "objectId") } },
         doc! { "$set": {
-            LISTED_AT: { "$ifNull": [convert("$createdAt", "date"), convert(&listed_id, "date")] },
+            LISTED_AT: {
+                "$ifNull": [date::expression("$createdAt"), convert(&listed_id, "date")],
+            },
         } },
         doc! { "$match": place },
         doc! { "$sort": { LISTED_AT: -1, LISTED_ID: -1 } },
@@ -256,10 +272,24 @@ fn odd(after: Option<(i64, Id)>, excluding: &[Id], reach: &Reach, limit: i64) ->
     ]
 }
 
+/// The condition under which a ticket has an id that a request can name, as [`form::id`] has it.
+fn addressable() -> Document {
+    doc! { "$or": [
+        { "_id": { "$type": "objectId" } },
+        { "_id": { "$regex": "^(?:[0-9a-f]{24}|[0-9A-F]{24})$" } },
+    ] }
+}
+
 /// The pipeline that counts by status and by whether somebody is assigned. Both rules are those by which
 /// documents are read: an unknown status is open, and an agent is what has an id.
 fn groups(excluding: &[Id]) -> Vec<Document> {
     let known = [Status::Pending.as_str(), Status::Closed.as_str()];
+    let text = doc! { "$cond": [{ "$eq": [{ "$type": "$status" }, "string"] }, "$status", ""] };
+    let name = doc! { "$toLower": { "$trim": { "input": text } } };
+    let status = doc! { "$let": {
+        "vars": { "name": name },
+        "in": { "$cond": [{ "$in": ["$$name", known.to_vec()] }, "$$name", "open"] },
+    } };
     let agent = ["agentId", "id", "_id"].map(|key| format!("$assignedAgent.{key}"));
     let [agent_id, id, object_id] = agent;
     let assigned = doc! { "$let": {
@@ -270,10 +300,13 @@ fn groups(excluding: &[Id]) -> Vec<Document> {
         ] },
     } };
     vec![
-        doc! { "$match": { "_id": { "$nin": excluded(excluding) } } },
+        doc! { "$match": {
+            "_id": { "$nin": excluded(excluding) },
+            "$and": [addressable()],
+        } },
         doc! { "$group": {
             "_id": {
-                "status": { "$cond": [{ "$in": ["$status", known.to_vec()] }, "$status", "open"] },
+                "status": status,
                 "assigned": assigned,
             },
             "tickets": { "$sum": 1 },

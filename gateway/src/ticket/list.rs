@@ -1,6 +1,7 @@
 //! Lists over all tickets: MongoDB's, with what it does not have as it is. That is asked for first, so that a ticket which
 //! is persisted meanwhile can neither be missed nor seen twice.
 
+use ticket_mongo::date;
 use ticket_shared::{domain::Ticket, id::Id};
 
 use super::Tickets;
@@ -26,15 +27,16 @@ impl Cursor {
 
     /// As clients carry it.
     pub fn encode(self) -> String {
-        format!("{:x}-{}", self.created_at, self.id)
+        let sign = if self.created_at < 0 { "-" } else { "" };
+        format!("{sign}{:x}-{}", self.created_at.unsigned_abs(), self.id)
     }
 
     /// Reads what a client carried.
     pub fn decode(text: &str) -> Option<Self> {
-        let (created_at, id) = text.split_once('-')?;
+        let (created_at, id) = text.rsplit_once('-')?;
         let created_at = i64::from_str_radix(created_at, 16).ok()?;
-        // No ticket is from before 1970 or after the year 9999, and a database may refuse such a time.
-        if !(0..253_402_300_800_000).contains(&created_at) {
+        // Times beyond these are never shown.
+        if !(date::FIRST..=date::LAST).contains(&created_at) {
             return None;
         }
         Some(Self {
@@ -96,7 +98,20 @@ mod tests {
             created_at: 1_763_861_116_007,
             id: Id::from_bytes([7; 12]),
         };
-        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+        for created_at in [
+            cursor.created_at,
+            0,
+            -1,
+            -31_536_000_000,
+            date::FIRST,
+            date::LAST,
+        ] {
+            let cursor = Cursor {
+                created_at,
+                ..cursor
+            };
+            assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+        }
         for bad in [
             "",
             "-",

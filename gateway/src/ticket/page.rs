@@ -207,8 +207,16 @@ impl Tickets {
             let span = (after, Some(before));
             return Ok(self.0.store.messages(id, span, limit, edge, which).await?);
         }
-        let mut all = self.0.store.unnumbered(id, Some(view.adopted)).await?;
-        all.retain(|message| message.seq < before && after.is_none_or(|after| message.seq > after));
+        let mut all = self
+            .0
+            .store
+            .unnumbered(id, Some(view.adopted))
+            .await?
+            .messages;
+        all.retain(|message| {
+            let shown = which != Which::Public || !message.internal;
+            shown && message.seq < before && after.is_none_or(|after| message.seq > after)
+        });
         let skip = if edge == Edge::Newest {
             all.len().saturating_sub(limit)
         } else {

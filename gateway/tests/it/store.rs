@@ -25,6 +25,7 @@ use ticket_gateway::{
 };
 use ticket_shared::{config::Secret, domain::Counts, id::Id, lifecycle::Lifecycle};
 
+mod dates;
 mod former;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -87,6 +88,7 @@ fn message(ticket: Id, seq: u32, client_message_id: Option<&str>) -> Document {
         "senderType": "agent", "senderName": "U", "content": format!("m{seq}"),
         "internal": seq.is_multiple_of(2),
         "clientMessageId": client_message_id, "createdAt": date(i64::from(seq) * 1_000),
+        "logVersion": 1,
     }
 }
 
@@ -107,7 +109,7 @@ async fn what_the_worker_wrote_is_read_back() {
             "_id": oid(ticket), "subject": "s", "description": "d", "status": "pending", "priority": "urgent",
             "tags": ["a"], "userId": "u1", "userName": "U",
         "assignedAgent": { "agentId": "a1", "agentName": "A" },
-            "seq": 12_i64, "publicSeq": 11_i64, "messageCount": 5_i64, "lastMessage": null,
+            "logVersion": 1, "seq": 12_i64, "publicSeq": 11_i64, "messageCount": 5_i64, "lastMessage": null,
             "createdAt": date(1_700_000_000_001), "updatedAt": date(1_700_000_000_002), "closedAt": null,
         }])
         .await;

@@ -86,7 +86,7 @@ pub(crate) async fn stored_ticket(world: &World, messages: i64) -> Id {
         .collection("tickets")
         .insert_one(doc! {
             "_id": oid, "subject": "s", "description": "", "status": "open", "priority": "normal", "tags": [],
-            "userId": "u1", "userName": "سارة", "assignedAgent": null, "seq": seq, "publicSeq": seq,
+            "userId": "u1", "userName": "سارة", "assignedAgent": null, "logVersion": 1, "seq": seq, "publicSeq": seq,
             "messageCount": messages, "lastMessage": null, "createdAt": DateTime::from_millis(1_000_000),
             "updatedAt": DateTime::from_millis(2_000_000), "closedAt": null,
         })
@@ -96,7 +96,7 @@ pub(crate) async fn stored_ticket(world: &World, messages: i64) -> Id {
         let client_id = format!("c{seq}");
         let message = Id::of_message(id, "user:u1", &client_id);
         doc! {
-            "_id": ObjectId::from_bytes(message.bytes()), "ticketId": oid, "seq": seq, "senderId": "u1",
+            "_id": ObjectId::from_bytes(message.bytes()), "ticketId": oid, "seq": seq, "logVersion": 1, "senderId": "u1",
             "senderType": "user", "senderName": "سارة", "content": format!("m{seq}"), "internal": false,
             "clientMessageId": client_id, "createdAt": DateTime::from_millis(1_000_000 + seq),
         }

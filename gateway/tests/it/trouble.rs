@@ -40,7 +40,7 @@ pub(crate) async fn stored(world: &World) -> Id {
     );
     tickets
         .insert_one(doc! {
-            "_id": oid, "subject": "s", "status": "open", "seq": 3_i64, "publicSeq": 3_i64,
+            "_id": oid, "subject": "s", "status": "open", "logVersion": 1, "seq": 3_i64, "publicSeq": 3_i64,
             "messageCount": 2_i64, "createdAt": DateTime::from_millis(1_000), "updatedAt": DateTime::from_millis(1_000),
         })
         .await
@@ -48,7 +48,7 @@ pub(crate) async fn stored(world: &World) -> Id {
     for seq in [2_i64, 3] {
         messages
             .insert_one(doc! {
-                "ticketId": oid, "seq": seq, "senderId": "u1", "senderType": "user", "senderName": "n",
+                "ticketId": oid, "seq": seq, "logVersion": 1, "senderId": "u1", "senderType": "user", "senderName": "n",
                 "content": "c", "createdAt": DateTime::from_millis(1_000),
             })
             .await

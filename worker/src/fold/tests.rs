@@ -88,7 +88,7 @@ fn an_adoption_numbers_messages_that_are_there() {
     assert!(writes.numbered.iter().all(|update| !update.upsert));
     assert_eq!(
         writes.numbered[1].set,
-        doc! { "seq": 3_i64, "ticketId": object_id(log.ticket) }
+        doc! { "seq": 3_i64, "ticketId": object_id(log.ticket), MARK: LOG_VERSION }
     );
     assert_eq!(writes.tickets[0].set["seq"], 3_i64.into());
 }

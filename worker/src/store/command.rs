@@ -24,7 +24,7 @@ pub(super) struct Operation {
 }
 
 /// What a command does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Verb {
     Insert,
     Update,
@@ -33,7 +33,7 @@ pub(super) enum Verb {
 /// A bulk command.
 #[derive(Clone, Debug)]
 pub(super) struct Command {
-    collection: &'static str,
+    pub(super) collection: &'static str,
     pub(super) verb: Verb,
     pub(super) operations: Vec<Operation>,
 }
@@ -156,11 +156,13 @@ impl Command {
 
 fn update(update: &Update) -> Result<Operation, Refused> {
     let part = |document| encoded(document, update.entry, update.scope);
-    let mut change = RawDocumentBuf::new();
-    change.append(cstr!("$set"), part(&update.set)?);
+    let mut change = update.more.clone();
+    if !update.set.is_empty() {
+        change.insert("$set", &update.set);
+    }
     let mut body = RawDocumentBuf::new();
     body.append(cstr!("q"), part(&update.filter)?);
-    body.append(cstr!("u"), change);
+    body.append(cstr!("u"), part(&change)?);
     Ok(Operation {
         entry: update.entry,
         scope: update.scope,
@@ -260,6 +262,7 @@ mod tests {
             scope: Scope::Ticket,
             filter: doc! { "_id": 1 },
             set: doc! { "seq": 2_i64 },
+            more: Document::new(),
             upsert: true,
         };
         let (commands, _) = commands(&Writes {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
+use ticket_mongo::{MARK, form};
 use ticket_shared::id::Id;
 
 use super::{Failure, Store};
@@ -20,15 +21,16 @@ impl Store {
         ticket: Id,
         numbers: &[u64],
     ) -> Result<HashSet<u64>, Failure> {
-        let oid = ObjectId::from_bytes(ticket.bytes());
+        let forms: Vec<Bson> = form::forms(ticket).collect();
         let mut found = HashSet::new();
         for numbers in numbers.chunks(CHUNK) {
             let seqs: Vec<i64> = numbers.iter().map(|seq| seq.cast_signed()).collect();
             let events = numbers.iter().map(|seq| format!("{ticket}:{seq}").into());
             let events: Vec<Bson> = events.collect();
             // By the index of the messages' places, and by `_id`.
-            let messages =
-                doc! { "ticketId": { "$in": [oid, ticket.to_string()] }, "seq": { "$in": seqs } };
+            let messages = doc! {
+                "ticketId": { "$in": forms.clone() }, "seq": { "$in": seqs }, MARK: { "$gt": 0 },
+            };
             let events = doc! { "_id": { "$in": events } };
             for (collection, filter) in [("messages", messages), ("events", events)] {
                 let stored = self.look_up(collection, filter, "seq").await?;
@@ -68,8 +70,8 @@ impl Store {
     /// # Errors
     /// MongoDB does not answer.
     pub(crate) async fn has_ticket(&self, ticket: Id) -> Result<bool, Failure> {
-        let oid = ObjectId::from_bytes(ticket.bytes());
-        let filter = doc! { "_id": { "$in": [oid, ticket.to_string()] } };
+        let forms: Vec<Bson> = form::forms(ticket).collect();
+        let filter = doc! { "_id": { "$in": forms } };
         Ok(!self.look_up("tickets", filter, "_id").await?.is_empty())
     }
 

@@ -1,25 +1,15 @@
 //! What the server's reply to a bulk command means.
 
 use mongodb::bson::{Document, doc};
+use ticket_mongo::code;
 
 use super::{
-    Failure, Refusal, Refused,
+    Effort, Failure, Refusal, Refused,
     command::{Command, Verb},
 };
 
 /// A value of a unique index is there already.
 const DUPLICATE: i32 = 11_000;
-
-/// The server's complaints about one document that trying again does not cure: bad value, failed to parse,
-/// type mismatch, invalid BSON, path not viable, `$`-prefixed, empty and dotted field names, immutable field,
-/// failed validation, parallel arrays, and four ways of being too large.
-const REFUSALS: [i32; 16] = [
-    2, 9, 14, 22, 28, 52, 56, 57, 66, 121, 171, 10_334, 17_280, 17_419, 17_420, 16_755,
-];
-
-/// The server's complaints about a whole command that some document in it may be the cause of. A narrow list:
-/// most errors of a command come from the server's state or its settings, and are no reason to park anything.
-const COMMAND_REFUSALS: [i32; 2] = [22, 10_334];
 
 /// What to do after a command.
 #[derive(Debug)]
@@ -39,10 +29,15 @@ pub(super) enum Verdict {
 }
 
 /// Reads the reply to `command`.
-pub(super) fn verdict(command: &Command, reply: Result<Document, Failure>) -> Verdict {
+pub(super) fn verdict(
+    command: &Command,
+    reply: Result<Document, Failure>,
+    effort: Effort,
+) -> Verdict {
+    let unknown = |code| effort == Effort::Apart && !code::is_transient(code);
     let reply = match reply {
         Ok(reply) => reply,
-        Err(Failure::Command(code)) if COMMAND_REFUSALS.contains(&code) => {
+        Err(Failure::Command(code)) if code::is_about_some_document(code) || unknown(code) => {
             return match command.operations[..] {
                 [ref only] => Verdict::Settled {
                     refused: vec![Refused {
@@ -87,7 +82,9 @@ pub(super) fn verdict(command: &Command, reply: Result<Document, Failure>) -> Ve
             // It is there already: a replay.
             (Some(DUPLICATE), Verb::Insert) => {}
             (Some(DUPLICATE), Verb::Update) => collided.push(place),
-            (Some(code), _) if REFUSALS.contains(&code) => refuse(Refusal::Code(code)),
+            (Some(code), _) if code::is_about_document(code) || unknown(code) => {
+                refuse(Refusal::Code(code));
+            }
             (code, _) => return Verdict::Retry(Failure::Write(code.unwrap_or(0))),
         }
     }
@@ -134,6 +131,7 @@ mod tests {
             scope: Scope::Ticket,
             filter: doc! { "_id": 1 },
             set: doc! { "seq": 1 },
+            more: Document::new(),
             upsert: true,
         };
         let writes = match verb {
@@ -151,7 +149,7 @@ mod tests {
 
     fn settled(verb: Verb, errors: &[Document]) -> (Vec<Refused>, Vec<usize>) {
         let reply = doc! { "ok": 1, "n": 1, "writeErrors": errors };
-        match verdict(&two(verb), Ok(reply)) {
+        match verdict(&two(verb), Ok(reply), Effort::Together) {
             Verdict::Settled { refused, collided } => (refused, collided),
             other => panic!("{other:?}"),
         }
@@ -195,7 +193,7 @@ mod tests {
             Err(Failure::Command(2)),
             Err(Failure::TimedOut),
         ] {
-            let verdict = verdict(&two(Verb::Insert), reply);
+            let verdict = verdict(&two(Verb::Insert), reply, Effort::Together);
             assert!(matches!(verdict, Verdict::Retry(_)), "{verdict:?}");
         }
     }
@@ -204,11 +202,38 @@ mod tests {
     fn a_refused_command_is_halved_down_to_the_culprit() {
         let refused = || Err(Failure::Command(10_334));
         let both = two(Verb::Insert);
-        assert!(matches!(verdict(&both, refused()), Verdict::Halve));
+        assert!(matches!(
+            verdict(&both, refused(), Effort::Together),
+            Verdict::Halve
+        ));
         let [_, second] = both.halves();
-        let Verdict::Settled { refused, .. } = verdict(&second, refused()) else {
+        let Verdict::Settled { refused, .. } = verdict(&second, refused(), Effort::Together) else {
             panic!("one operation is settled");
         };
         assert_eq!(refused[0].entry, 6);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_narrowed_down_only_when_asked_for() {
+        let illegal = || Err(Failure::Command(20));
+        let both = two(Verb::Insert);
+        let together = verdict(&both, illegal(), Effort::Together);
+        assert!(matches!(together, Verdict::Retry(_)));
+        assert!(matches!(
+            verdict(&both, illegal(), Effort::Apart),
+            Verdict::Halve
+        ));
+        let [first, _] = both.clone().halves();
+        let Verdict::Settled { refused, .. } = verdict(&first, illegal(), Effort::Apart) else {
+            panic!("one operation is settled");
+        };
+        assert_eq!(refused[0].why, Refusal::Code(20));
+        let transient = verdict(&both, Err(Failure::Command(10_107)), Effort::Apart);
+        assert!(matches!(transient, Verdict::Retry(_)));
+        let one = Ok(doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 20 }] });
+        let Verdict::Settled { refused, .. } = verdict(&both, one, Effort::Apart) else {
+            panic!("the other one is stored");
+        };
+        assert_eq!(refused.len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The worker against a real Redis and a real server of the MongoDB protocol, whose addresses come from
 //! `REDIS_URL` and `MONGO_URI`. Each test has a key prefix and a database of its own.
 
+mod adopt;
 mod faults;
 mod gone;
 mod harness;

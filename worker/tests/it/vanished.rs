@@ -145,7 +145,7 @@ async fn what_neither_the_log_nor_mongodb_has_is_counted_and_not_waited_for() {
         .xdel(world.keys.log(log.ticket), vec!["2-0", "3-0", "6-0"]);
     let _: i64 = gone.await.unwrap();
     // One of them was persisted before anybody took note of that.
-    let stored = mongodb::bson::doc! { "ticketId": oid(log.ticket), "seq": 3_i64 };
+    let stored = mongodb::bson::doc! { "ticketId": oid(log.ticket), "seq": 3_i64, "logVersion": 1 };
     let messages = world.db.collection("messages");
     messages.insert_one(stored).await.unwrap();
     let running = world.start("w1", &[]).await;

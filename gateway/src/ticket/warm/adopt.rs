@@ -1,7 +1,6 @@
 //! Numbering a ticket of the former server: its creation is 1, its messages follow by age.
 
 use ticket_shared::{
-    domain::Message,
     id::Id,
     stream::{Change, Entry, Last, VERSION},
 };
@@ -12,7 +11,7 @@ use super::{
     salvage::Salvage,
     state,
 };
-use crate::store::Stored;
+use crate::store::{Stored, Unnumbered};
 
 /// Messages of the former server that one entry numbers.
 const CHUNK: usize = 1_000;
@@ -25,7 +24,7 @@ pub(super) fn adopted(
     id: Id,
     salvage: Salvage,
     stored: Stored,
-    messages: Vec<Message>,
+    Unnumbered { messages, legacy }: Unnumbered,
     upto: Option<u64>,
 ) -> Option<Warmth> {
     let Stored {
@@ -37,14 +36,20 @@ pub(super) fn adopted(
     let last = messages.last().map_or(1, |message| message.seq);
     let adopted = upto.unwrap_or(last);
     numbers.seq = adopted;
-    numbers.public_seq = adopted;
-    numbers.message_count = messages.len() as u64;
-    numbers.last = messages.last().map(|message| Last {
+    let public = || messages.iter().filter(|message| !message.internal);
+    let newest = public().next_back().map_or(1, |message| message.seq);
+    numbers.public_seq = newest;
+    numbers.message_count = public().count() as u64;
+    numbers.last = public().next_back().map(|message| Last {
         at: message.created_at.0,
         ..ticket_shared::stream::preview(&into_new(message.clone()))
     });
     let mut owed = Vec::new();
-    let mut entry = |first, last, messages| {
+    let mut entry = |first, last, messages: Vec<(Id, u64)>| {
+        let legacy_ids = messages
+            .iter()
+            .filter_map(|(id, _)| Some((*id, legacy.get(id)?.clone())))
+            .collect();
         owed.push(Entry {
             version: VERSION,
             ticket_id: id,
@@ -53,7 +58,12 @@ pub(super) fn adopted(
             at: numbers.updated_at,
             epoch: String::new(),
             message_count: numbers.message_count,
-            change: Change::Adopted { first, messages },
+            change: Change::Adopted {
+                first,
+                messages,
+                public: (newest != last).then_some(newest.min(last)),
+                legacy_ids,
+            },
             head: head.clone(),
             last: numbers.last.clone(),
             from_status: None,

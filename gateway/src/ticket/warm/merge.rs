@@ -213,6 +213,8 @@ pub(super) fn dense(
                 let nothing = Change::Adopted {
                     first: seq,
                     messages: Vec::new(),
+                    public: None,
+                    legacy_ids: Vec::new(),
                 };
                 Line::Stored(Box::new(frame.entry(seq, prev_seq, 0, nothing)))
             }

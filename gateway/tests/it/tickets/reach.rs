@@ -106,7 +106,7 @@ async fn whose_a_cold_ticket_is_decides_before_it_is_warmed() {
     in_world(|world| async move {
         let id = Id::fresh().unwrap();
         let stored = doc! {
-            "_id": ObjectId::from_bytes(id.bytes()), "subject": "s", "userId": "u1", "seq": 3_i64,
+            "_id": ObjectId::from_bytes(id.bytes()), "subject": "s", "userId": "u1", "logVersion": 1, "seq": 3_i64,
             "publicSeq": 2_i64, "createdAt": DateTime::from_millis(1), "updatedAt": DateTime::from_millis(9),
             "publicUpdatedAt": DateTime::from_millis(5),
         };

@@ -193,7 +193,7 @@ async fn two_messages_of_one_number_are_both_readable() {
     in_world(|world| async move {
         let id = stored_ticket(&world, 5).await;
         let twin = doc! {
-            "_id": ObjectId::new(), "ticketId": ObjectId::from_bytes(id.bytes()), "seq": 5_i64, "senderId": "u1",
+            "_id": ObjectId::new(), "ticketId": ObjectId::from_bytes(id.bytes()), "seq": 5_i64, "logVersion": 1, "senderId": "u1",
             "senderType": "user", "senderName": "n", "content": "twin", "internal": false,
             "clientMessageId": "twin", "createdAt": DateTime::from_millis(1_000_004),
         };

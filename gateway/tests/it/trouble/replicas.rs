@@ -176,7 +176,7 @@ async fn persisted(world: &World, message: &Message) {
     let ticket = ObjectId::from_bytes(message.ticket_id.bytes());
     let seq = i64::try_from(message.seq).unwrap();
     let document = doc! {
-        "_id": ObjectId::from_bytes(message.id.bytes()), "ticketId": ticket, "seq": seq, "senderId": "u1",
+        "_id": ObjectId::from_bytes(message.id.bytes()), "ticketId": ticket, "seq": seq, "logVersion": 1, "senderId": "u1",
         "senderType": "user", "senderName": "n", "content": &message.content, "internal": false,
         "clientMessageId": &message.client_message_id, "createdAt": DateTime::from_millis(message.created_at.0),
     };
@@ -186,7 +186,7 @@ async fn persisted(world: &World, message: &Message) {
         .insert_one(document)
         .await
         .unwrap();
-    let newer = doc! { "$set": { "seq": seq, "publicSeq": seq } };
+    let newer = doc! { "$set": { "logVersion": 1, "seq": seq, "publicSeq": seq } };
     world
         .database
         .collection::<Document>("tickets")

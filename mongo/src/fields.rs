@@ -6,48 +6,43 @@
 use mongodb::bson::{RawBsonRef, RawDocument};
 use ticket_shared::id::Id;
 
-/// The beginning of the year 0. Dates of a database reach beyond what RFC 3339 can write; cut to it, they keep
-/// their order.
-const FIRST_TIME: i64 = -62_167_219_200_000;
-
-/// Nearly the end of the year 9999.
-const LAST_TIME: i64 = 253_402_207_200_000;
+use crate::{date, form};
 
 /// The fields of one document.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a RawDocument);
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(pub &'a RawDocument);
 
 impl<'a> Fields<'a> {
     /// The value, unless it is null. Bytes that are no BSON count as absent.
-    fn value(self, key: &str) -> Option<RawBsonRef<'a>> {
+    pub fn value(self, key: &str) -> Option<RawBsonRef<'a>> {
         let value = self.0.get(key).ok().flatten()?;
         (!matches!(value, RawBsonRef::Null | RawBsonRef::Undefined)).then_some(value)
     }
 
     /// A text.
-    pub(super) fn text(self, key: &str) -> Option<String> {
+    pub fn text(self, key: &str) -> Option<String> {
         self.value(key)?.as_str().map(str::to_owned)
     }
 
     /// An id of a person, which some clients' schemas keep as an object id or a number.
-    pub(super) fn person(self, key: &str) -> Option<String> {
+    pub fn person(self, key: &str) -> Option<String> {
         person(self.value(key)?)
     }
 
-    /// The texts in a list, or a text alone.
-    pub(super) fn texts(self, key: &str) -> Vec<String> {
+    /// The texts in a list, or a text alone; ids and numbers are their texts.
+    pub fn texts(self, key: &str) -> Vec<String> {
         match self.value(key) {
-            Some(RawBsonRef::String(text)) => vec![text.to_owned()],
             Some(RawBsonRef::Array(list)) => list
                 .into_iter()
-                .filter_map(|item| item.ok()?.as_str().map(str::to_owned))
+                .filter_map(|item| person(item.ok()?))
                 .collect(),
-            _ => Vec::new(),
+            Some(value) => person(value).into_iter().collect(),
+            None => Vec::new(),
         }
     }
 
     /// A whole number that is not negative, of any width.
-    pub(super) fn number(self, key: &str) -> Option<u64> {
+    pub fn number(self, key: &str) -> Option<u64> {
         match self.value(key)? {
             RawBsonRef::Int32(number) => number.try_into().ok(),
             RawBsonRef::Int64(number) => number.try_into().ok(),
@@ -57,40 +52,28 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether it is true.
-    pub(super) fn flag(self, key: &str) -> bool {
+    pub fn flag(self, key: &str) -> bool {
         matches!(self.value(key), Some(RawBsonRef::Boolean(true)))
     }
 
-    /// A point in time in ms since 1970: a date, an RFC 3339 text, or such a number.
-    pub(super) fn time(self, key: &str) -> Option<i64> {
-        let ms = match self.value(key)? {
-            RawBsonRef::DateTime(date) => date.timestamp_millis(),
-            RawBsonRef::Timestamp(stamp) => i64::from(stamp.time) * 1_000,
-            RawBsonRef::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
-            RawBsonRef::Int64(number) => number,
-            RawBsonRef::Double(number) => integer(number)?,
-            _ => return None,
-        };
-        Some(ms.clamp(FIRST_TIME, LAST_TIME))
+    /// A point in time in ms since 1970, in any form that [`date`] knows.
+    pub fn time(self, key: &str) -> Option<i64> {
+        date::millis(self.value(key)?)
     }
 
     /// An id, stored as such or as its text.
-    pub(super) fn id(self, key: &str) -> Option<Id> {
-        match self.value(key)? {
-            RawBsonRef::ObjectId(id) => Some(Id::from_bytes(id.bytes())),
-            RawBsonRef::String(text) => text.parse().ok(),
-            _ => None,
-        }
+    pub fn id(self, key: &str) -> Option<Id> {
+        form::id(self.value(key)?)
     }
 
     /// The fields of a document within.
-    pub(super) fn within(self, key: &str) -> Option<Self> {
+    pub fn within(self, key: &str) -> Option<Self> {
         self.value(key)?.as_document().map(Self)
     }
 
     /// Who a ticket is assigned to: id and name. The id is the first of `agentId`, `id` and `_id` that is
     /// there, or the field itself where it is no document; the counts' pipeline has the same rule.
-    pub(super) fn agent(self, key: &str) -> Option<(String, String)> {
+    pub fn agent(self, key: &str) -> Option<(String, String)> {
         let value = self.value(key)?;
         let Some(fields) = value.as_document().map(Self) else {
             return person(value).map(|id| (id, String::new()));
@@ -103,7 +86,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn person(value: RawBsonRef<'_>) -> Option<String> {
+/// The text of an id of a person, of a label: anything that has one text.
+pub fn person(value: RawBsonRef<'_>) -> Option<String> {
     match value {
         RawBsonRef::String(text) if !text.is_empty() => Some(text.to_owned()),
         RawBsonRef::ObjectId(id) => Some(id.to_hex()),

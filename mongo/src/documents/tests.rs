@@ -2,6 +2,8 @@
 
 use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 
+use ticket_shared::domain::{Priority, Status};
+
 use super::*;
 
 fn raw(document: &Document) -> RawDocumentBuf {
@@ -29,7 +31,7 @@ fn a_ticket_of_the_worker_is_read_in_full() {
         "_id": oid(), "subject": "s", "description": "d", "status": "closed", "priority": "high",
         "tags": ["a", "b"], "userId": "u1", "userName": "U",
         "assignedAgent": { "agentId": "a1", "agentName": "A" },
-        "seq": 9_i64, "publicSeq": 8_i64, "messageCount": 3_i64,
+        MARK: 1, "seq": 9_i64, "publicSeq": 8_i64, "messageCount": 3_i64,
         "lastMessage": { "content": "hi", "senderName": "U", "senderType": "agent", "createdAt": at },
         "createdAt": at, "updatedAt": at, "publicUpdatedAt": DateTime::from_millis(1_700_000_000_023),
         "closedAt": at, "fingerprint": "f",
@@ -139,9 +141,14 @@ fn times_come_in_many_forms_and_can_always_be_shown() {
             .into(),
             5_000,
         ),
+        ("2025-11-23T01:25:16.007".into(), 1_763_861_116_007),
+        (1_763_861_116.into(), 1_763_861_116_000),
+        (1_763_861_116.5.into(), 1_763_861_116_500),
+        ("1763861116007".into(), 1_763_861_116_007),
+        (1_763_861_116_007_000_i64.into(), 1_763_861_116_007),
         ("yesterday".into(), 1_700_000_000_000),
         (f64::NAN.into(), 1_700_000_000_000),
-        (5.into(), 1_700_000_000_000),
+        (0.into(), 1_700_000_000_000),
         (doc! {}.into(), 1_700_000_000_000),
     ] {
         assert_eq!(created(value.clone()), expected, "{value}");
@@ -155,7 +162,7 @@ fn times_come_in_many_forms_and_can_always_be_shown() {
 #[test]
 fn numbers_come_in_every_width() {
     let seq = |value: Bson| {
-        let stored = read(&doc! { "_id": oid(), "seq": value });
+        let stored = read(&doc! { "_id": oid(), "seq": value, MARK: 1 });
         assert_eq!(stored.numbered, stored.numbers.seq > 0);
         stored.numbers.seq
     };
@@ -181,12 +188,14 @@ fn odd_fields_get_their_defaults() {
         "tags": ["a", 5, null, "b"], "userId": {}, "userName": 5, "lastMessage": "hi", "closedAt": false,
     });
     assert_eq!(stored.head.subject, "");
-    assert_eq!(stored.head.tags(), ["a", "b"]);
+    assert_eq!(stored.head.tags(), ["a", "5", "b"]);
     assert_eq!(stored.head.closed_at, None);
     assert_eq!((stored.base.user_id, stored.base.user_name), (None, None));
     assert_eq!(stored.numbers.last, None);
-    let long =
-        read(&doc! { "_id": oid(), "tags": "vip", "lastMessage": { "content": "ä".repeat(300) } });
+    let long = read(&doc! {
+        "_id": oid(), "tags": "vip", MARK: 1, "seq": 2,
+        "lastMessage": { "content": "ä".repeat(300) },
+    });
     assert_eq!(long.head.tags(), ["vip"]);
     let last = long.numbers.last.unwrap();
     assert_eq!(last.content.chars().count(), limits::PREVIEW);
@@ -202,8 +211,9 @@ fn a_document_that_nobody_could_address_is_no_document() {
         doc! {}.into(),
     ] {
         assert_eq!(super::id(&raw(&doc! { "_id": id.clone() })), None, "{id}");
-        let found = message(Id::from_bytes([7; 12]), &raw(&doc! { "_id": id }));
-        assert_eq!(found, None);
+        // A message needs no address, only an id that stays.
+        let found = message(Id::from_bytes([7; 12]), &raw(&doc! { "_id": &id }));
+        assert_eq!(found.is_some(), id != Bson::Null);
     }
     assert_eq!(id(&raw(&doc! {})), None);
     assert_eq!(
@@ -228,6 +238,50 @@ fn bytes_that_are_no_bson_are_absent_fields() {
 }
 
 #[test]
+fn what_another_server_counted_is_no_log() {
+    let foreign = doc! {
+        "_id": oid(), "seq": 1_042, "messageCount": 9, "lastMessage": { "content": "aside" },
+    };
+    let stored = read(&foreign);
+    assert!(!stored.numbered);
+    assert_eq!((stored.numbers.seq, stored.numbers.message_count), (0, 0));
+    assert_eq!(stored.numbers.last, None);
+    let earlier = read(&doc! {
+        "_id": oid(), "seq": 4_i64, "publicSeq": 4_i64, "publicUpdatedAt": DateTime::MIN,
+    });
+    assert!(earlier.numbered);
+    assert_eq!(said(&doc! { "_id": oid(), "seq": 3 }).seq, 0);
+    let ticket = Id::from_bytes([7; 12]);
+    for mark in ["deletedAt", "isDeleted"] {
+        assert_eq!(message(ticket, &raw(&doc! { "_id": oid(), mark: 5 })), None);
+    }
+}
+
+#[test]
+fn words_are_read_whatever_their_case() {
+    let stored =
+        read(&doc! { "_id": oid(), "status": "Closed", "priority": "HIGH", "tags": [oid()] });
+    assert_eq!(stored.head.status, Status::Closed);
+    assert_eq!(stored.head.priority, Priority::High);
+    assert_eq!(stored.head.tags(), [oid().to_hex()]);
+    let note = said(&doc! { "_id": oid(), "senderType": "ADMIN", "isInternalNote": 1 });
+    assert_eq!((note.sender_type, note.internal), (UserType::Agent, true));
+}
+
+#[test]
+fn two_documents_of_one_ticket_are_one() {
+    let texts = raw(&doc! { "_id": oid().to_hex(), "status": "pending", "userId": "u1" });
+    let own = raw(&doc! { "_id": oid(), "status": "closed" });
+    for found in [[texts.clone(), own.clone()], [own, texts]] {
+        let merged = one(&found).unwrap();
+        let stored = stored(id(&merged).unwrap(), &merged);
+        assert_eq!(stored.head.status, Status::Closed);
+        assert_eq!(stored.base.user_id.as_deref(), Some("u1"));
+    }
+    assert_eq!(one(&[]), None);
+}
+
+#[test]
 fn messages_of_the_former_server_are_read() {
     let old = said(&doc! { "_id": oid(), "senderId": oid(), "content": 5 });
     assert_eq!(old.sender_type, UserType::User);
@@ -242,9 +296,10 @@ fn messages_of_the_former_server_are_read() {
 
 fn at(id: u8, at: i64, seq: u64) -> Message {
     let oid = ObjectId::from_bytes([id; 12]);
-    said(
-        &doc! { "_id": oid, "createdAt": DateTime::from_millis(at), "seq": i64::try_from(seq).unwrap() },
-    )
+    said(&doc! {
+        "_id": oid, "createdAt": DateTime::from_millis(at), "seq": i64::try_from(seq).unwrap(),
+        MARK: i32::from(seq > 0),
+    })
 }
 
 fn numbers(messages: Vec<Message>, upto: Option<u64>) -> Vec<(u8, u64)> {
