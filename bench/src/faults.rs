@@ -25,6 +25,7 @@ mod couple;
 mod crowd;
 mod descriptors;
 mod disk;
+mod forgets;
 mod frames;
 mod gateways;
 mod idle;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F3" true "worker killed in mid-batch" workers::killed;
     "F4" false "worker hangs and comes back late" workers::hangs;
     "F5" true "Redis killed and restarted with AOF" redis::restarted;
+    "F5t" true "Redis loses the end of its append-only file" forgets::tail;
     "F6" false "Redis restarted empty" redis::emptied;
     "F7" false "Redis fails over to a replica that lags" redis::failed_over;
     "F7r" false "the same, with `DURABILITY=replica`" redis::failed_over_confirmed;
@@ -99,6 +101,9 @@ pub(crate) const ALL: &[Fault] = table! {
     "F38" false "Redis hands over, the former primary stays reachable" managed::handed_over;
     "F40" false "Redis user without a right" managed::without_a_right;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
+    "F35" false "the same, with nothing of it in MongoDB" forgets::unstored;
+    "F36" true "unread entries deleted" forgets::unread;
+    "F37" true "single keys of tickets deleted" forgets::keys_gone;
     "F41" false "Redis near its `maxmemory` with tickets at rest" memory::at_rest;
     "F41o" false "Redis full of other people's keys" memory::others;
     "rotation" false "a kill every 5 s, of each part in turn" rotation::rotation;

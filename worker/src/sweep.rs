@@ -53,6 +53,8 @@ enum Unswept {
     Reply(#[from] Unexpected),
     #[error("{0}")]
     Mongo(#[from] Failure),
+    #[error("no random numbers: {0}")]
+    Random(#[from] std::io::Error),
 }
 
 /// Looks after entries that vanished.

@@ -46,12 +46,16 @@ if before == 0 and persisted > 0 then
   if type(user) == 'string' then redis.call('ZREM', KEYS[5] .. ':created:' .. user, ARGV[1]) end
 end
 
-if persisted >= seq then
+local clock = redis.call('TIME')
+local now = int(clock[1] * 1000 + math.floor(clock[2] / 1000))
+if persisted < seq then
+  -- The set may have been deleted or evicted.
+  redis.call('ZADD', KEYS[5], 'NX', now, ARGV[1])
+else
   redis.call('ZREM', KEYS[5], ARGV[1])
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'ttl', '1')
-  local clock = redis.call('TIME')
-  redis.call('ZADD', KEYS[6], int(clock[1] * 1000 + math.floor(clock[2] / 1000)), ARGV[1])
+  redis.call('ZADD', KEYS[6], now, ARGV[1])
   if ARGV[2] ~= '0' then
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     redis.call('PEXPIRE', KEYS[3], ARGV[2])

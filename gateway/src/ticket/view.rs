@@ -228,7 +228,7 @@ impl Tickets {
         Err(gone())
     }
 
-    async fn look(&self, id: Id, part: Part) -> Result<Found, Error> {
+    pub(super) async fn look(&self, id: Id, part: Part) -> Result<Found, Error> {
         let (names, args) = self.read_call(id, part);
         Found::parse(self.0.read.call(&self.0.redis, names, args).await?)
     }

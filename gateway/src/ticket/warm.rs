@@ -19,6 +19,7 @@ use ticket_shared::{
 mod adopt;
 mod merge;
 mod salvage;
+mod vouch;
 
 use merge::{Line, Whole};
 use salvage::Salvage;
@@ -33,7 +34,7 @@ use crate::{
 /// More messages than Redis could have lost, or be owing to MongoDB, of one ticket.
 const MOST: usize = 100_000;
 /// How often a ticket is put together where it changes meanwhile.
-const TRIES: usize = 3;
+const TRIES: usize = 4;
 
 /// Tickets that are being loaded: many who ask for the same one wait for one load.
 #[derive(Default)]
@@ -85,9 +86,25 @@ impl Tickets {
         let _turn = turn.lock().await;
         for _ in 0..TRIES {
             // Redis first: what the workers bring to MongoDB meanwhile is then seen twice, not missed.
-            let Some(salvage) = self.salvage(id).await? else {
+            let Some(mut salvage) = self.salvage(id, false).await? else {
                 return Ok(());
             };
+            if !salvage.wait.is_zero() {
+                tokio::time::sleep(salvage.wait).await;
+                let Some(now) = self.salvage(id, false).await? else {
+                    return Ok(());
+                };
+                salvage = now;
+            }
+            if salvage.fits.is_some() {
+                if self.vouch(id, &salvage).await? {
+                    return Ok(());
+                }
+                let Some(now) = self.salvage(id, true).await? else {
+                    return Ok(());
+                };
+                salvage = now;
+            }
             if self.put_together(id, salvage).await? {
                 return Ok(());
             }
@@ -119,9 +136,11 @@ impl Tickets {
             }
         }
         let (seq, entries) = (salvage.newest(None), salvage.entries.len());
-        let torn = !salvage.is_empty();
+        let (known, fits) = (!salvage.is_empty(), salvage.fits.clone());
+        let server = salvage.server.clone();
         let warmth = self.gather(id, salvage, stored).await?;
-        if torn {
+        let lost = warmth.seq - seq;
+        if known && fits.is_none() {
             tracing::warn!(
                 ticket.id = %id,
                 redis.seq = seq,
@@ -130,7 +149,15 @@ impl Tickets {
                 "what redis had of a ticket did not fit together, put together anew"
             );
         }
-        self.put(id, read, warmth).await
+        if !self.put(id, read, server, warmth).await? {
+            return Ok(false);
+        }
+        if let Some(epoch) = fits.filter(|_| lost > 0) {
+            tracing::error!(ticket.id = %id, redis.seq = seq, entries = lost, "redis lost entries that mongodb has");
+            self.end_epoch(id, &epoch).await?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     async fn gather(
@@ -163,7 +190,13 @@ impl Tickets {
         }
     }
 
-    async fn put(&self, id: Id, read: [String; 3], warmth: Warmth) -> Result<bool, Error> {
+    async fn put(
+        &self,
+        id: Id,
+        read: [String; 3],
+        server: String,
+        warmth: Warmth,
+    ) -> Result<bool, Error> {
         let mut names = self.0.log_keys(id).to_vec();
         names.extend([
             self.0.keys.ahead(id),
@@ -178,7 +211,7 @@ impl Tickets {
         args.extend(read.map(Value::from));
         let unkeyed = i128::from(warmth.seq) - warmth.sent.len() as i128;
         let mut fields = warmth.state;
-        fields.push(("unkeyed", unkeyed.to_string()));
+        fields.extend([("unkeyed", unkeyed.to_string()), ("server", server)]);
         section(
             &mut args,
             fields.into_iter().map(|(f, v)| [f.into(), v.into()]),

@@ -45,6 +45,24 @@ impl Server {
         self.start_with(&[]);
     }
 
+    /// With an append-only file.
+    pub(crate) fn start_kept(&mut self) {
+        self.start_with(&["--appendonly", "yes"]);
+    }
+
+    /// The append-only file, and how long it is.
+    pub(crate) fn file(&self) -> (PathBuf, u64) {
+        let files = std::fs::read_dir(self.directory.join("appendonlydir")).unwrap();
+        let mut files: Vec<PathBuf> = files
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+            .collect();
+        files.sort();
+        let newest = files.pop().unwrap();
+        let length = std::fs::metadata(&newest).unwrap().len();
+        (newest, length)
+    }
+
     /// Starts it with more settings.
     pub(crate) fn start_with(&mut self, more: &[&str]) {
         let process = Command::new("redis-server")

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod replicas;
+mod tail;
 
 const PAGE: Page = Page {
     after: None,

@@ -56,7 +56,8 @@ impl Sweeper {
     /// when somebody needs it.
     async fn renumber(&self, waiting: &Waiting, vanished: &Vanished) -> Result<(), Unswept> {
         if vanished.seq == vanished.adopted {
-            self.drop_keys(waiting, &vanished.seq.to_string()).await?;
+            self.drop_keys(waiting, &vanished.seq.to_string(), false)
+                .await?;
         } else {
             tracing::warn!(ticket.id = %waiting.ticket, "numbering of a ticket waits for its next use");
             // Without this field the next use puts it together anew, with its numbering.
@@ -75,6 +76,7 @@ impl Sweeper {
         parked: &HashSet<Bytes>,
     ) -> Result<(), Unswept> {
         let ticket = waiting.ticket;
+        let unlogged = frames.is_empty();
         let back = decide::unstored(frames, parked);
         if !back.is_empty() && !waiting.since.ends_with(ONCE) {
             let restored = back.len();
@@ -86,18 +88,20 @@ impl Sweeper {
         let ids: Vec<Id> = sent.iter().map(|(id, _)| *id).collect();
         let known = self.store.messages(&ids).await?;
         let mut lost: Vec<u64> = sent
-            .into_iter()
+            .iter()
             .filter(|(id, _)| !known.contains(id))
-            .map(|(_, seq)| seq)
+            .map(|(_, seq)| *seq)
             .collect();
         lost.sort_unstable();
         let opened = self.store.has_ticket(ticket).await?;
-        if self.drop_keys(waiting, "").await? {
-            self.lost(
-                ticket,
-                lost.first().copied(),
-                lost.len() + usize::from(!opened),
-            );
+        let count = lost.len() + usize::from(!opened);
+        // With neither log nor ids nobody knows which numbers were given out.
+        let unknown = sent.is_empty() && unlogged;
+        if unknown {
+            tracing::warn!(ticket.id = %ticket, "nothing is left in redis of a ticket that waited to be persisted");
+        }
+        if self.drop_keys(waiting, "", count > 0 || unknown).await? {
+            self.lost(ticket, lost.first().copied(), count);
         }
         Ok(())
     }
@@ -129,20 +133,34 @@ impl Sweeper {
         Ok(self.ask(&self.restore, call).await?.as_i64() == Some(1))
     }
 
-    async fn drop_keys(&self, waiting: &Waiting, seq: &str) -> Result<bool, Unswept> {
+    /// Takes what is left of a ticket out of Redis; with a new epoch where numbers of it may be given again.
+    async fn drop_keys(
+        &self,
+        waiting: &Waiting,
+        seq: &str,
+        new_epoch: bool,
+    ) -> Result<bool, Unswept> {
         let (keys, ticket) = (&self.keys, waiting.ticket);
+        let partition = keys.partition(ticket);
+        let epoch = if new_epoch {
+            Id::fresh()?.to_string()
+        } else {
+            String::new()
+        };
         let call = Call {
             keys: vec![
                 keys.state(ticket),
                 keys.log(ticket),
                 keys.ahead(ticket),
                 keys.idem(ticket),
-                keys.dirty(keys.partition(ticket)),
+                keys.dirty(partition),
+                keys.epoch(partition),
             ],
             args: vec![
                 ticket.to_string().into(),
                 seq.into(),
                 waiting.since.as_str().into(),
+                epoch.into(),
             ],
         };
         Ok(self.ask(&self.forget, call).await?.as_i64() == Some(1))

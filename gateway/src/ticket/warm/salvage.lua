@@ -1,32 +1,48 @@
 -- Reads everything that Redis still has of a ticket, for warming it.
 --
 -- KEYS  1 state  2 log  3 idem  4 dirty  5 epoch
--- ARGV  1 ticket id
--- Answers 0 where all of it is there and fits together, else
---   {state, '1' where it is dirty, length of the log, last id of the log or '', {frame...}}
--- where the state is nil, or {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt}
+-- ARGV  1 ticket id   2 for how many ms after a server came back its followers may say what they have seen
+--       3 '1' for the log in any case, else only where not all of it fits together
+-- Answers 0 where all of it is there, fits together and was compared under this server, if anybody has appended under it,
+-- else
+--   {state, '1' where it is dirty, length of the log, last id of the log or '', {frame...}, server or '', ms to wait,
+--    the epoch where the state is of it and fits, or ''}
+-- where the state is nil, or {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt}, and the
+-- server '' while that is another one and nobody has appended under it.
 
 local s = redis.call('HMGET', KEYS[1],
-  'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base', 'pubAt', 'unkeyed', 'epoch')
-local unkeyed, epoch = s[12], s[13]
-s[13] = nil
+  'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base', 'pubAt', 'unkeyed', 'epoch',
+  'server')
+local unkeyed, epoch, compared = s[12], s[13], s[14]
+s[12], s[13], s[14] = nil, nil, nil
+
+local info = redis.call('INFO', 'replication')
+local _, found = string.find(info, 'master_replid:', 1, true)
+local line = string.sub(info, found + 1, found + 40)
+local server = string.sub(line, 1, 8)
+local e = redis.call('HMGET', KEYS[5], 'epoch', 'line', 'since')
 
 local length, sent = redis.pcall('XLEN', KEYS[2]), redis.pcall('HLEN', KEYS[3])
-if s[1] and s[4] and unkeyed and length == s[1] - s[4] and sent == s[1] - unkeyed
-  and epoch == redis.call('HGET', KEYS[5], 'epoch') then
-  return 0
+local fits = s[1] and s[4] and unkeyed and length == s[1] - s[4] and sent == s[1] - unkeyed and epoch == e[1]
+if fits and (compared == server or (e[2] and e[2] ~= line)) then return 0 end
+
+local wait = 0
+if e[2] and e[2] ~= line then
+  server = ''
+elseif compared ~= server then
+  local clock = redis.call('TIME')
+  wait = math.max(0, (e[3] or 0) + ARGV[2] - clock[1] * 1000 - math.floor(clock[2] / 1000))
 end
 
-s[12] = nil
 local dirty = redis.call('ZSCORE', KEYS[4], ARGV[1]) and '1' or '0'
 local frames, last = {}, ''
 -- Of another type it is nothing of ours.
-if type(length) == 'number' then
+if type(length) == 'number' and (not fits or ARGV[3] == '1') then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+')) do
     last = entry[1]
     frames[#frames + 1] = entry[2][4] or ''
   end
-else
+elseif type(length) ~= 'number' then
   length = 0
 end
-return {s[1] and s or false, dirty, length, last, frames}
+return {s[1] and s or false, dirty, length, last, frames, server, wait, fits and epoch or ''}

@@ -1,6 +1,9 @@
 //! The parts of a ticket that Redis still has, where the whole of it can't be believed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fred::{
@@ -16,6 +19,9 @@ use ticket_shared::{
 use super::super::{Tickets, view::View};
 use crate::{error::Error, script::Items, store::Stored};
 
+/// For how long after a Redis server came back nobody appends to a ticket that was there before: its followers find their
+/// connections again within a second, and end the epoch where they have seen what that server lost.
+const SETTLED: Duration = Duration::from_millis(1_200);
 /// How many entries of the partition's stream are looked through at most for those of one ticket.
 const SCAN: usize = 20_000;
 /// How many of them at a time.
@@ -52,6 +58,12 @@ pub(super) struct Salvage {
     pub(super) last_id: String,
     /// The entries, by their number.
     pub(super) entries: BTreeMap<u64, Kept>,
+    /// The server that it is compared under; empty while that is not known yet.
+    pub(super) server: String,
+    /// How long those who follow the ticket may still say that they have seen more.
+    pub(super) wait: Duration,
+    /// The epoch, where all of it fits together: what is to be seen is whether the end of it was lost.
+    pub(super) fits: Option<String>,
 }
 
 impl Salvage {
@@ -69,7 +81,7 @@ impl Salvage {
             dirty: items.number() == 1,
             length: items.number(),
             last_id: items.text().unwrap_or_default(),
-            entries: BTreeMap::new(),
+            ..Self::default()
         };
         let mut kept = Items::of(items.value());
         while let Some(frame) = kept.bytes() {
@@ -78,6 +90,9 @@ impl Salvage {
                 salvage.add(kept);
             }
         }
+        salvage.server = items.text().unwrap_or_default();
+        salvage.wait = Duration::from_millis(items.number());
+        salvage.fits = items.text().filter(|epoch| !epoch.is_empty());
         Ok(Some(salvage))
     }
 
@@ -135,8 +150,9 @@ impl Salvage {
 }
 
 impl Tickets {
-    /// Reads what Redis has of a ticket; nothing where all of it is there and fits together.
-    pub(super) async fn salvage(&self, id: Id) -> Result<Option<Salvage>, Error> {
+    /// Reads what Redis has of a ticket, its log too where that does not fit or is asked for; nothing where all of it is
+    /// there and was compared.
+    pub(super) async fn salvage(&self, id: Id, with_log: bool) -> Result<Option<Salvage>, Error> {
         let keys = &self.0.keys;
         let partition = keys.partition(id);
         let names = vec![
@@ -146,7 +162,11 @@ impl Tickets {
             keys.dirty(partition),
             keys.epoch(partition),
         ];
-        let args = vec![id.to_string().into()];
+        let args = vec![
+            id.to_string().into(),
+            SETTLED.as_millis().to_string().into(),
+            if with_log { "1" } else { "0" }.into(),
+        ];
         Salvage::parse(self.0.salvage.call(&self.0.redis, names, args).await?)
     }
 

@@ -105,11 +105,27 @@ impl Room {
                 self.shared.metrics.holes.inc();
                 self.resync(epoch, stored.numbers.seq).await;
             }
-            Ok(_) => seen.checked = Instant::now(),
+            Ok(Some(stored)) if stored.numbers.seq == seen.seq => seen.checked = Instant::now(),
+            // Nothing leaves Redis before all of it is in MongoDB: Redis came back without it.
+            Ok(stored) => {
+                let seq = stored.map_or(0, |stored| stored.numbers.seq);
+                let lost = seen.seq.saturating_sub(seq);
+                self.end_epoch(epoch, seq, lost).await;
+            }
             // The next heartbeat tries again.
             Err(error) => {
                 tracing::debug!(error = %error, ticket.id = %self.ticket, "cold ticket could not be compared");
             }
+        }
+    }
+
+    /// Redis came back without its last writes. Their numbers would be given again: the epoch ends.
+    async fn end_epoch(&mut self, epoch: &str, seq: u64, lost: u64) {
+        tracing::error!(ticket.id = %self.ticket, lost, "redis lost entries");
+        self.shared.metrics.lost.inc_by(lost);
+        match self.shared.tickets.end_epoch(self.ticket, epoch).await {
+            Ok(epoch) => self.resync(&epoch, seq).await,
+            Err(_) => self.missed.store(true, Ordering::Release),
         }
     }
 
@@ -127,18 +143,8 @@ impl Room {
             return self.resync(&view.epoch, view.numbers.seq).await;
         }
         if view.numbers.seq < seen.seq {
-            // Redis came back without its last writes. Their numbers would be given again: end the epoch.
-            tracing::error!(ticket.id = %self.ticket, lost = seen.seq - view.numbers.seq, "redis lost entries");
-            self.shared.metrics.lost.inc_by(seen.seq - view.numbers.seq);
-            match self
-                .shared
-                .tickets
-                .end_epoch(self.ticket, &view.epoch)
-                .await
-            {
-                Ok(epoch) => self.resync(&epoch, view.numbers.seq).await,
-                Err(_) => self.missed.store(true, Ordering::Release),
-            }
+            let lost = seen.seq - view.numbers.seq;
+            self.end_epoch(&view.epoch, view.numbers.seq, lost).await;
             return;
         }
         while let Some(seq) = self
