@@ -184,10 +184,12 @@ impl Settler {
                     return Ok(refused);
                 }
                 Err(error) => {
-                    if !error.failure.passes() {
+                    let understood = error.failure.passes();
+                    // First the reason, then that it is so.
+                    self.failed("store", &error, &mut backoff).await?;
+                    if !understood {
                         stuck.get_or_insert_with(|| Stuck::new(&self.metrics));
                     }
-                    self.failed("store", &error, &mut backoff).await?;
                 }
             }
         }
