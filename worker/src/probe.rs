@@ -131,18 +131,16 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
     let word = |up| if up { "up" } else { "down" };
     let refused = ops.health.refusals.reasons();
     let obstacles = ops.health.obstacles().clone();
-    let (code, status) = if ops.metrics.stuck.get() > 0 {
-        (StatusCode::SERVICE_UNAVAILABLE, "stuck")
-    } else if redis && mongo && refused.is_empty() {
+    let (code, status) = if redis && mongo && refused.is_empty() {
         // It works, perhaps not for everything.
-        (
-            StatusCode::OK,
-            if obstacles.is_empty() {
-                "ok"
-            } else {
-                "obstructed"
-            },
-        )
+        let ok = if obstacles.is_empty() {
+            "ok"
+        } else {
+            "obstructed"
+        };
+        (StatusCode::OK, ok)
+    } else if ops.metrics.stuck.get() > 0 && !refused.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stuck")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
