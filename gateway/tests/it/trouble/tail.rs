@@ -31,7 +31,7 @@ async fn persist(world: &World, id: Id, seq: i64, content: &str) {
     let ticket = ObjectId::from_bytes(id.bytes());
     let message = Id::of_message(id, "user:u1", content);
     let stored = doc! {
-        "_id": ObjectId::from_bytes(message.bytes()), "ticketId": ticket, "seq": seq, "senderId": "u1",
+        "_id": ObjectId::from_bytes(message.bytes()), "ticketId": ticket, "logVersion": 1, "seq": seq, "senderId": "u1",
         "senderType": "user", "senderName": "n", "content": content, "internal": false,
         "clientMessageId": content, "createdAt": DateTime::from_millis(1_000_000),
     };
