@@ -78,7 +78,8 @@ impl Sweeper {
         let ticket = waiting.ticket;
         let unlogged = frames.is_empty();
         let back = decide::unstored(frames, parked);
-        if !back.is_empty() && !waiting.since.ends_with(ONCE) {
+        // Something of it may be in the stream still: it is looked at again when all that is there now has left.
+        if !waiting.since.ends_with(ONCE) {
             let restored = back.len();
             if self.put_back(waiting, "", ONCE, back).await? {
                 self.restored(ticket, restored);

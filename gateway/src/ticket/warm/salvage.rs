@@ -118,6 +118,15 @@ impl Salvage {
         self.dirty && self.state.is_none() && self.entries.values().all(Kept::stored)
     }
 
+    /// Whether nothing is missing below the first entry that may not be in MongoDB.
+    pub(super) fn begins(&self) -> bool {
+        let first = self.entries.values().find(|kept| !kept.stored());
+        first.is_some_and(|first| {
+            let seq = first.entry.seq;
+            seq == 1 || self.entries.contains_key(&(seq - 1))
+        })
+    }
+
     /// The newest number that was given out, as far as is known.
     pub(super) fn newest(&self, stored: Option<&Stored>) -> u64 {
         let state = self.state.as_ref().map(|state| state.numbers.seq);
