@@ -25,6 +25,7 @@ use ticket_shared::{
 };
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 
+mod audit;
 mod failure;
 mod messages;
 mod rights;

@@ -182,10 +182,12 @@ impl Tickets {
                     .messages(id, above, MOST, Edge::Oldest, Which::Messages)
                     .await?;
                 let sent = store.client_ids(id).await?;
-                if merge::misses(&salvage, stored.as_ref(), &messages) {
+                let open = merge::open(&salvage, stored.as_ref(), &messages);
+                let audited = store.audited(id, &open).await?;
+                if audited.len() < open.len() {
                     self.scan(id, &mut salvage).await?;
                 }
-                let whole = merge::merge(id, salvage, stored, messages, sent);
+                let whole = merge::merge(id, salvage, stored.as_ref(), messages, sent, &audited);
                 whole.map(Warmth::from).ok_or_else(later)
             }
         }

@@ -111,7 +111,8 @@ pub(super) fn adopted(
         count: numbers.message_count,
     };
     let messages = messages.into_iter().skip(skip).collect();
-    let log = dense((floor, numbers.seq, adopted), kept, messages, &frame)?;
+    let numbered = |seq| seq <= adopted;
+    let log = dense((floor, numbers.seq), numbered, kept, messages, &frame)?;
     Some(Warmth {
         state: state(&base, &head, &numbers, 0, floor, adopted),
         seq: numbers.seq,

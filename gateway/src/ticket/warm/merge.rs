@@ -63,30 +63,33 @@ pub(super) fn lowest(salvage: &Salvage, stored: Option<&Stored>) -> u64 {
     salvage.persisted(newest).min(newest.saturating_sub(LOG))
 }
 
-/// Whether entries are missing that MongoDB can't have yet.
-pub(super) fn misses(salvage: &Salvage, stored: Option<&Stored>, messages: &[Message]) -> bool {
+/// The numbers that were given out, above what is known to be in MongoDB, of which neither the log has the entry nor MongoDB
+/// a message. Changes have a line in its audit trail.
+pub(super) fn open(salvage: &Salvage, stored: Option<&Stored>, messages: &[Message]) -> Vec<u64> {
+    let there: HashSet<u64> = messages.iter().map(|message| message.seq).collect();
     let known = salvage.newest(stored);
     let newest = messages.last().map_or(known, |last| last.seq.max(known));
-    let in_mongo = stored.map_or(0, |stored| stored.numbers.seq);
-    let mut open = salvage.persisted(newest).max(in_mongo) + 1..=newest;
-    let there: HashSet<u64> = messages.iter().map(|message| message.seq).collect();
-    open.any(|seq| !salvage.entries.contains_key(&seq) && !there.contains(&seq))
+    let given = salvage.persisted(newest) + 1..=salvage.newest(None);
+    given
+        .filter(|seq| !salvage.entries.contains_key(seq) && !there.contains(seq))
+        .collect()
 }
 
 /// Puts a numbered ticket together. `messages` are those in MongoDB above [`lowest`], `sent` all that a client gave an
-/// id. Nothing where entries are missing.
+/// id, `audited` the numbers in its audit trail, of those that are [`open`]. Nothing where entries are missing.
 pub(super) fn merge(
     id: Id,
     salvage: Salvage,
-    stored: Option<Stored>,
+    stored: Option<&Stored>,
     messages: Vec<Message>,
     sent: Vec<(Id, u64)>,
+    audited: &HashSet<u64>,
 ) -> Option<Whole> {
-    let known = salvage.newest(stored.as_ref());
+    let known = salvage.newest(stored);
     // The ticket's document may be older than its newest message.
     let newest = messages.last().map_or(known, |last| last.seq.max(known));
     let persisted = salvage.persisted(newest);
-    let (base, head, numbers) = latest(&salvage, stored.as_ref(), &messages, newest)?;
+    let (base, head, numbers) = latest(&salvage, stored, &messages, newest)?;
     // Of two messages of one number the log can hold one. Where both are in MongoDB they are read from there.
     let doubled = messages.windows(2).filter(|two| two[0].seq == two[1].seq);
     let doubled = doubled
@@ -95,7 +98,9 @@ pub(super) fn merge(
     let floor = persisted
         .min(newest.saturating_sub(LOG))
         .max(doubled.max().unwrap_or(0));
-    let in_mongo = persisted.max(stored.map_or(0, |stored| stored.numbers.seq));
+    // What MongoDB has above the numbers that Redis knows is all that there is of it.
+    let given = salvage.newest(None);
+    let in_mongo = |seq| seq <= persisted || seq > given || audited.contains(&seq);
     let mut all: HashMap<Id, u64> = salvage
         .entries
         .values()
@@ -103,7 +108,8 @@ pub(super) fn merge(
         .collect();
     all.extend(sent);
     let log = dense(
-        (floor, newest, in_mongo),
+        (floor, newest),
+        in_mongo,
         salvage.entries,
         messages,
         &Frame {
@@ -187,9 +193,10 @@ pub(super) struct Frame<'a> {
 }
 
 /// An entry for each number above the floor and up to the newest: Redis' own, else the message that MongoDB has, else,
-/// up to what MongoDB has, one that says nothing. Nothing where one is missing.
+/// where MongoDB has it in its audit trail, one that says nothing. Nothing where one is missing.
 pub(super) fn dense(
-    (floor, newest, in_mongo): (u64, u64, u64),
+    (floor, newest): (u64, u64),
+    in_mongo: impl Fn(u64) -> bool,
     mut kept: BTreeMap<u64, Kept>,
     messages: Vec<Message>,
     frame: &Frame<'_>,
@@ -208,7 +215,7 @@ pub(super) fn dense(
                 let change = Change::Message(into_new(message));
                 Line::Stored(Box::new(frame.entry(seq, prev_seq, at, change)))
             }
-            (None, None) if seq <= in_mongo => {
+            (None, None) if in_mongo(seq) => {
                 // A change that is in MongoDB's audit trail only. As one that numbers nothing it says nothing.
                 let nothing = Change::Adopted {
                     first: seq,
