@@ -79,8 +79,10 @@ impl Admission {
             connects_by_address: Keyed::new(rate(limits.connect_rate_address, 5)),
             ledger: Ledger::new(
                 rate(limits.event_rate, 4),
-                rate(limits.identity_rate, 4),
-                rate(limits.address_rate, 4),
+                // Half of a connection's, because gateways learn of each other late, and each gives this much at once:
+                // three of them let no more than fifteen seconds' worth through within ten.
+                rate(limits.identity_rate, 2),
+                rate(limits.address_rate, 2),
                 limits.abuse_limit,
             ),
             places: Places::new(limits.max_connections, limits.max_connections_address),

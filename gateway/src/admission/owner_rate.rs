@@ -16,8 +16,8 @@ const ABUSE_WINDOW: Duration = Duration::from_secs(10);
 /// The time within which use is counted, and how long an owner that hurried is watched.
 const USE_WINDOW: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(10);
-/// The part of its rate from which on an owner hurries. The bound over all gateways holds for six of them at this one.
-const HURRY: u32 = 4;
+/// The part of its rate from which on an owner hurries.
+const HURRY: u32 = 8;
 /// The most connections of one owner whose rates outlive them. Beyond that the one with the most to pay back stays.
 const ENDED: usize = 1_024;
 
@@ -70,6 +70,9 @@ struct Use {
     /// Waits to be reported.
     queued: bool,
     hurried: Option<Instant>,
+    /// When other gateways last reported it. Until some time after that all of its use is reported: what is below
+    /// [`HURRY`] at each of several gateways would add up.
+    reported: Option<Instant>,
 }
 
 impl Use {
@@ -86,7 +89,10 @@ impl Use {
         }
         self.within += 1;
         self.unreported += 1;
-        let hurries = self.within.saturating_mul(HURRY) > rate.per_second();
+        let watched = self
+            .reported
+            .is_some_and(|at| now.duration_since(at) < WATCHED);
+        let hurries = watched || self.within.saturating_mul(HURRY) > rate.per_second();
         if hurries {
             self.hurried = Some(now);
         }
@@ -166,7 +172,9 @@ impl OwnerRate {
     /// What was used on all gateways is paid back after `debt`. A second's worth is kept back: gateways learn of each
     /// other late.
     pub(super) fn owes(&self, debt: Duration, now: Instant) {
-        self.state().bucket.owe(debt + USE_WINDOW, now);
+        let mut state = self.state();
+        state.bucket.owe(debt + USE_WINDOW, now);
+        state.used.reported = Some(now);
     }
 
     /// Whether nothing is lost if this is dropped.

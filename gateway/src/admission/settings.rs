@@ -26,10 +26,10 @@ pub struct Limits {
     /// Events per second of one connection, and four times that at once; 0: no limit
     #[arg(long, env = "EVENT_RATE", default_value_t = 50)]
     pub event_rate: u32,
-    /// Events and requests per second of one identity over all of its connections, and four times that at once; 0: no limit
+    /// Events and requests per second of one identity over all of its connections, and twice that at once; 0: no limit
     #[arg(long, env = "IDENTITY_RATE", default_value_t = 100)]
     pub identity_rate: u32,
-    /// Events and REST requests per second from one address, and four times that at once; 0: no limit
+    /// Events and REST requests per second from one address, and twice that at once; 0: no limit
     #[arg(long, env = "ADDRESS_RATE", default_value_t = 1_000)]
     pub address_rate: u32,
     /// An identity, or a connection without one, that is refused this often within ten seconds is cut off and turned

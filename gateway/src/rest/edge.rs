@@ -27,7 +27,7 @@ fn names_one_host<B>(request: &axum::http::Request<B>) -> bool {
     };
     let is_host = |text: &str| {
         let authority = text.parse::<Authority>();
-        authority.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
+        authority.is_ok_and(|authority| !authority.host().is_empty() && !text.contains(['@', ',']))
     };
     hosts.next().is_none() && host.to_str().is_ok_and(is_host)
 }

@@ -158,7 +158,7 @@ mod tests {
             (refused(2, "BadValue"), "refused a read: error 2 BadValue"),
             (
                 refused(8000, "is hunter2"),
-                "refused a read: error 8000 without a name",
+                "can't be reached: error 8000 without a name",
             ),
             (
                 refused(11_600, "InterruptedAtShutdown"),
