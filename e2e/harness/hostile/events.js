@@ -165,7 +165,6 @@ export function payloads(ticketId) {
     const texts = Object.fromEntries(Object.entries(good(ticketId)[event]).map(([name, each]) => [name, JSON.stringify(each)]));
     add(`${field} of ${value.slice(0, 24)}`, event, object({ ...texts, [field]: value }), invalid, value === "1e400" ? undefined : field);
   }
-  add("half a surrogate", "send_message", object({ ...jsonOf(good(ticketId).send_message), content: '"\\ud800"' }), invalid);
   add("no such ticket", "send_message", JSON.stringify(good(NOBODY).send_message), ["ticket_not_found"]);
   add("no such ticket", "join_ticket", JSON.stringify(good(NOBODY).join_ticket), ["ticket_not_found"]);
   return cases;
@@ -181,6 +180,7 @@ export function allowed(ticketId) {
   });
   return [
     send("8,192 characters of four bytes", "😀".repeat(8_192)),
+    send("half a surrogate", "\ud800"),
     send("text from right to left, and its overrides", "\u202eسلام\u202c \u2066x\u2069"),
     send("a family of joined characters", "👨‍👩‍👧‍👦".repeat(100)),
     send("control characters but NUL", "a\u0001\u001b[31m\u007f\u0085"),

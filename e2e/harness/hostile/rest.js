@@ -31,7 +31,6 @@ export const requests = (ticketId) =>
       ["single quotes", "{'subject':'s'}"],
       ["UTF-16", "\xff\xfe{\0}\0"],
       ["bytes that are no UTF-8", '{"subject":"\xff"}'],
-      ["half a surrogate", '{"subject":"\\ud800"}'],
       ["a number of 400 digits", `{"subject":${"9".repeat(400)}}`],
       ["1e400", '{"subject":1e400}'],
       ["lists 30,000 deep", `{"subject":${"[".repeat(30_000)}}`],

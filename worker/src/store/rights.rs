@@ -1,7 +1,7 @@
 //! What the worker's user may do in MongoDB, asked for before anything is written.
 //!
-//! A user may ask the server for its own privileges, so nothing has to be written to find out. A server without users
-//! answers with none of them, and refuses nothing.
+//! A user may ask the server for its own privileges, so nothing has to be written to find out. A server without users, or
+//! one that does not list privileges, answers with none of them: the writes will tell.
 
 use mongodb::bson::{Bson, Document, doc};
 
@@ -39,13 +39,13 @@ fn missing(status: &Document, database: &str) -> Vec<String> {
         info.and_then(|info| info.get_array(field))
             .map_or(&[][..], |list| list)
     };
-    if array("authenticatedUsers").is_empty() {
-        return Vec::new();
-    }
     let privileges: Vec<&Document> = array("authenticatedUserPrivileges")
         .iter()
         .filter_map(Bson::as_document)
         .collect();
+    if privileges.is_empty() {
+        return Vec::new();
+    }
     let mut missing = Vec::new();
     for collection in COLLECTIONS {
         let lacking: Vec<&str> = ACTIONS
@@ -125,10 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_users_refuses_nothing() {
+    fn a_server_that_lists_no_privileges_refuses_nothing() {
         let open =
             doc! { "authInfo": { "authenticatedUsers": [], "authenticatedUserPrivileges": [] } };
         assert!(missing(&open, "t").is_empty());
         assert!(missing(&doc! { "ok": 1 }, "t").is_empty());
+        assert!(missing(&status(vec![]), "t").is_empty());
     }
 }
