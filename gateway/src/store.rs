@@ -7,7 +7,7 @@
 //!   concern is `majority`; on the primary, a write is in its majority snapshot before it is acknowledged.
 //! - Futures of the driver are never dropped half-way: that may leave its internals inconsistent. Each
 //!   operation runs in a task of its own, and only the waiting for it ends at the deadline.
-//! - One odd document never fails a list: [`documents`] gives an odd field its default.
+//! - One odd document never fails a list: [`ticket_mongo::documents`] gives an odd field its default.
 
 use std::{future::Future, future::IntoFuture, sync::Arc, time::Duration};
 
