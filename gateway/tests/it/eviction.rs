@@ -128,15 +128,16 @@ async fn tickets_at_rest_go_longest_idle_first_and_come_back_whole() {
         })
         .await;
         let first = tickets[0];
-        // Between two calls of the script a round is half done.
+        // Between two calls of the script a round is half done; and near the threshold the last rounds find some
+        // partitions above it and others below.
         until("the longest idle are gone", async || {
             let mut hot = Vec::new();
             for id in &tickets {
                 hot.push(is_hot(&world, *id).await);
             }
-            let gone = hot.iter().take_while(|hot| !**hot).count();
-            assert!(gone < 150, "{gone} gone");
-            gone > 0 && hot[gone..].iter().all(|hot| *hot)
+            let gone = hot.iter().filter(|hot| !**hot).count();
+            assert!(gone < 170, "{gone} gone");
+            gone > 0 && hot[..gone.div_ceil(2)].iter().all(|hot| !*hot)
         })
         .await;
         assert!(is_hot(&world, joined).await);
