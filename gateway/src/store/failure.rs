@@ -63,7 +63,15 @@ pub enum Trouble {
     Other(&'static str),
 }
 
+/// The server does not accept the password.
+const AUTHENTICATION: &str = "authentication failed";
+
 impl Trouble {
+    /// Whether the server answered, and does not let the user in or do this.
+    pub(super) fn is_denial(&self) -> bool {
+        matches!(self, Self::Command { .. } | Self::Other(AUTHENTICATION))
+    }
+
     fn of(error: &Error) -> Self {
         Self::Other(match error.kind.as_ref() {
             ErrorKind::Command(refused) => {
@@ -75,7 +83,7 @@ impl Trouble {
             ErrorKind::Io(error) => return Self::Connection(error.kind()),
             ErrorKind::ServerSelection { .. } => "no server to read from",
             ErrorKind::ConnectionPoolCleared { .. } => "connection lost",
-            ErrorKind::Authentication { .. } => "authentication failed",
+            ErrorKind::Authentication { .. } => AUTHENTICATION,
             ErrorKind::DnsResolve { .. } => "name not resolved",
             ErrorKind::InvalidTlsConfig { .. } => "TLS",
             ErrorKind::InvalidArgument { .. } => "invalid argument",

@@ -2,7 +2,7 @@
 
 use mongodb::{bson::doc, options::FindOptions};
 
-use super::{Store, StoreError, Trouble, Unreachable};
+use super::{Store, StoreError, Unreachable};
 
 /// The collections that are read.
 const COLLECTIONS: [&str; 2] = ["tickets", "messages"];
@@ -19,9 +19,12 @@ impl Store {
     /// Logs which reads the server itself refuses. One that is away says nothing of rights.
     pub(crate) async fn tell_refused(&self) {
         for (what, error) in self.tried().await {
-            if let StoreError::Refused(_)
-            | StoreError::Unreachable(Unreachable::Driver(Trouble::Command { .. })) = error
-            {
+            let denied = match &error {
+                StoreError::Refused(_) => true,
+                StoreError::Unreachable(Unreachable::Driver(trouble)) => trouble.is_denial(),
+                StoreError::Unreachable(_) | StoreError::Malformed { .. } => false,
+            };
+            if denied {
                 tracing::error!(operation = what, error = %error, "mongodb refuses a read that is needed");
             }
         }

@@ -8,7 +8,6 @@ use ticket_mongo::date;
 use super::{id, insert, oid, with_store};
 
 /// A value, and if it is understood.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn forms() -> Vec<(Bson, bool)> {
     let mut forms: Vec<(Bson, bool)> = Vec::new();
     let understood = [
