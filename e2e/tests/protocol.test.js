@@ -128,8 +128,8 @@ test("E Close: a close packet ends the session", async () => {
   await session.get();
   const waiting = session.get();
   assert.equal((await session.post("1")).status, 200);
-  // The poll may have been answered by a ping before.
-  assert.ok(["6", "", "2"].includes((await waiting).body));
+  // The poll may have been answered by a ping before, or come after the packet.
+  assert.match((await waiting).body, /^[62]?$|Session ID unknown/);
   await unknown(session);
   const socket = await websocket();
   socket.text("1");
