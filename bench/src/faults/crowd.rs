@@ -24,7 +24,7 @@ const STALLED: usize = 100;
 /// The tickets that they are in. Few, so that their queues are full before anything else ends them: a connection
 /// that takes nothing for 20 s is dead anyway.
 const BUSY: usize = 4;
-/// How long each of the two phases lasts that are compared.
+/// Length of each of the two phases that are compared.
 const PHASE: Duration = Duration::from_secs(15);
 
 /// Many readers in few tickets.

@@ -31,9 +31,9 @@ use crate::{
 
 /// How many files the gateway may open. Its own and the load's connections need about 60.
 const FILES: u32 = 256;
-/// How many addresses the clients come from: one alone may not have all of the files.
+/// Number of addresses that the clients come from: one alone may not have all of the files.
 const ADDRESSES: usize = 8;
-/// How many empty connections one address opens.
+/// Number of empty connections that one address opens.
 const EMPTY: usize = 400;
 /// For how long others are watched beside them.
 const BESIDE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! What Redis forgets: the end of its file, its streams, any key.
+//! Data that Redis forgets: the end of its file, its streams, any key.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     world::{Shape, World},
 };
 
-/// How often keys are deleted in one run.
+/// Number of deletions of keys in one run.
 const ROUNDS: usize = 12;
 
 /// The file to which Redis appends, and how long it is.

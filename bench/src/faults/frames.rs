@@ -17,9 +17,9 @@ use crate::{
     world::Shape,
 };
 
-/// How long each of the two phases lasts that are compared.
+/// Length of each of the two phases that are compared.
 const PHASE: Duration = Duration::from_secs(20);
-/// How much the gateways may grow by, in bytes. They need some of it for the readers' messages.
+/// Growth of the gateways that is allowed, in bytes. They need some of it for the readers' messages.
 const GROWTH: f64 = 64.0 * 1_024.0 * 1_024.0;
 /// A handshake, with the key of the standard's own example.
 const HANDSHAKE: &[u8] = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\n\
@@ -47,7 +47,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A client of these frames.
 struct Hostile {
-    /// How many there are at once.
+    /// Number of them at once.
     clients: usize,
     /// What each sends, the namespace's CONNECT first or not.
     begins: Vec<u8>,
