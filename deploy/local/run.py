@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import parts
 import processes
@@ -94,15 +95,20 @@ def build(task: tasks.Task) -> None:
 
 def install_client(task: tasks.Task) -> None:
     """Installs socket.io-client for the example, once for each lock file."""
-    mark = E2E / "node_modules" / ".package-lock.json"
-    lock = E2E / "package-lock.json"
+    install_packages(task, E2E, "socket.io-client")
+
+
+def install_packages(task: tasks.Task, directory: Path, what: str) -> None:
+    """Installs the npm packages of a directory, once for each lock file, without running scripts of theirs."""
+    mark = directory / "node_modules" / ".package-lock.json"
+    lock = directory / "package-lock.json"
     if mark.exists() and mark.stat().st_mtime >= lock.stat().st_mtime:
         return
-    task.says = "installing socket.io-client"
+    task.says = f"installing {what}"
     task.command(
-        ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
         hint="Node.js 20.19 or newer is needed, with npm: https://nodejs.org",
-        cwd=E2E,
+        cwd=directory,
     )
     mark.touch()
 

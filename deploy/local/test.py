@@ -81,6 +81,8 @@ def main() -> int:
                 works["fault_tools"] = servers.find_for_faults
         if any("tests/proxies.test.js" in step.argv for step in steps):
             works["proxies"] = servers.find_for_proxies
+        if any("tests/clients.test.js" in step.argv for step in steps):
+            works["clients"] = install_clients
         if setting("REDIS_URL"):
             works["redis_program"] = servers.redis_program
         found = tasks.run(children, **works)
@@ -127,9 +129,21 @@ def end_to_end(name: str, files: list[str]) -> Step:
         ["node", "--test", "--test-concurrency=4", "--test-reporter=spec", "--test-reporter-destination=stdout"]
         + ["--test-reporter=tap", f"--test-reporter-destination={report}", *files],
         cwd=E2E,
-        environment={"BIN_DIR": str(TARGET / "debug"), "E2E_LOGS": str(LOCAL / "e2e")},
+        # All places by name: the target directory may be elsewhere.
+        environment={
+            "BIN_DIR": str(TARGET / "debug"),
+            "E2E_LOGS": str(LOCAL / "e2e"),
+            "PROXIES": str(servers.PROXIES),
+            "CLIENTS_PYTHON": str(servers.CLIENTS / "bin" / "python"),
+        },
         report=report,
     )
+
+
+def install_clients(task: tasks.Task) -> None:
+    """Installs the clients of other makes that the end-to-end tests connect."""
+    run.install_packages(task, E2E / "clients", "old versions of socket.io-client, and Bun")
+    servers.find_for_clients(task)
 
 
 def has_nextest() -> bool:

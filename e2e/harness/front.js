@@ -1,8 +1,8 @@
 /**
- * Proxies before the gateways, each with the configuration that the documentation gives: keep the two alike.
+ * Proxies before the gateways, each with its configuration in `deploy/proxies`.
  */
 import { spawn } from "node:child_process";
-import { accessSync, constants, createWriteStream, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -59,7 +59,7 @@ export class Front {
    */
   static async start(name, gateways, { upgrades = true } = {}) {
     const [port, home] = [await freePort(), mkdtempSync(join(tmpdir(), `ticket-${name}-`))];
-    const front = new Front(port, home);
+    const front = new Front(name, port, home);
     const argv = CONFIGURATIONS[name]({ port, home, gateways, upgrades });
     const file = join(logs, "proxies", `${name}${upgrades ? "" : "-broken"}.log`);
     mkdirSync(dirname(file), { recursive: true });
@@ -79,8 +79,9 @@ export class Front {
     return front;
   }
 
-  /** @param {number} port @param {string} home */
-  constructor(port, home) {
+  /** @param {string} name @param {number} port @param {string} home */
+  constructor(name, port, home) {
+    this.name = name;
     this.url = `http://127.0.0.1:${port}`;
     this.home = home;
   }
@@ -95,13 +96,14 @@ export class Front {
 
 /** @typedef {{port: number, home: string, gateways: number[], upgrades: boolean}} Place */
 
-/** @type {Record<string, (place: Place) => string[]>} */
+/** @type {Record<string, (place: Place) => string[]>} the arguments, after the configuration was put in its place */
 const CONFIGURATIONS = {
-  nginx({ port, home, gateways, upgrades }) {
+  nginx(place) {
+    const { home, upgrades } = place;
+    const tickets = configured("nginx.conf", place, (text) => (upgrades ? text : text.replace("Connection $connection_upgrade", "Connection ''")));
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((what) => `${what}_temp_path ${home}/${what};`);
-    const websockets = `proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection $connection_upgrade;`;
-    return ["-e", "stderr", "-c", write(home, "nginx.conf", `
+    // Around it what the system's package has in its own file, for a user who is not root.
+    return ["-e", "stderr", "-c", write(home, "main.conf", `
 daemon off;
 master_process off;
 pid ${home}/pid;
@@ -110,122 +112,31 @@ events { }
 http {
   access_log off;
   ${temporary.join("\n  ")}
-  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-  upstream gateways {
-    hash $remote_addr$http_x_forwarded_for consistent;
-    ${gateways.map((each) => `server 127.0.0.1:${each} max_fails=1 fail_timeout=5s;`).join("\n    ")}
-    keepalive 32;
-    keepalive_timeout 15s;
-  }
-  server {
-    listen 127.0.0.1:${port};
-    proxy_http_version 1.1;
-    proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    ${upgrades ? websockets : "proxy_set_header Connection '';"}
-    proxy_read_timeout 60s;
-    proxy_buffering off;
-    location / { proxy_pass http://gateways; }
-  }
+  include ${tickets};
 }
 `)];
   },
 
-  haproxy({ port, home, gateways }) {
-    return ["-db", "-f", write(home, "haproxy.cfg", `
-defaults
-  mode http
-  option forwardfor
-  option redispatch
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  timeout tunnel 60s
-frontend all
-  bind 127.0.0.1:${port}
-  default_backend gateways
-backend gateways
-  cookie gateway insert indirect nocache
-  option httpchk
-  http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost
-  ${gateways.map((each, i) => `server gateway-${i + 1} 127.0.0.1:${each} check inter 1s fall 1 rise 1 on-marked-down shutdown-sessions cookie gateway-${i + 1}`).join("\n  ")}
-`)];
-  },
+  haproxy: (place) => ["-db", "-f", configured("haproxy.cfg", place)],
 
-  envoy({ port, home, gateways }) {
-    const address = (/** @type {number} */ each) => `{ socket_address: { address: 127.0.0.1, port_value: ${each} } }`;
-    return ["--log-level", "warning", "--concurrency", "1", "--use-dynamic-base-id", "-c", write(home, "envoy.yaml", `
-static_resources:
-  listeners:
-  - address: ${address(port)}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: tickets
-          use_remote_address: true
-          stream_idle_timeout: 60s
-          upgrade_configs: [{ upgrade_type: websocket }]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: { prefix: "/" }
-                route:
-                  cluster: gateways
-                  timeout: 0s
-                  hash_policy: [{ cookie: { name: gateway, ttl: 0s, path: "/" } }]
-                  retry_policy: { retry_on: connect-failure, num_retries: 2 }
-  clusters:
-  - name: gateways
-    type: STATIC
-    lb_policy: RING_HASH
-    connect_timeout: 5s
-    common_http_protocol_options: { idle_timeout: 15s }
-    close_connections_on_host_health_failure: true
-    health_checks:
-    - timeout: 2s
-      interval: 1s
-      unhealthy_threshold: 1
-      healthy_threshold: 1
-      http_health_check: { path: /readyz, host: localhost }
-    load_assignment:
-      cluster_name: gateways
-      endpoints:
-      - lb_endpoints:
-${gateways.map((each) => `        - endpoint: { address: ${address(each)} }`).join("\n")}
-`)];
-  },
+  envoy: (place) => ["--log-level", "warning", "--concurrency", "1", "--use-dynamic-base-id", "-c", configured("envoy.yaml", place)],
 
-  traefik({ port, home, gateways }) {
-    const routes = write(home, "routes.yaml", `
-http:
-  routers:
-    all: { rule: "PathPrefix(\`/\`)", service: gateways, entryPoints: [web] }
-  services:
-    gateways:
-      loadBalancer:
-        sticky: { cookie: { name: gateway, httpOnly: true } }
-        healthCheck: { path: /readyz, interval: 1s, timeout: 1s }
-        serversTransport: kept
-        servers:
-${gateways.map((each) => `        - url: "http://127.0.0.1:${each}"`).join("\n")}
-  serversTransports:
-    kept: { forwardingTimeouts: { idleConnTimeout: 15s } }
-`);
-    return ["--configFile", write(home, "traefik.yaml", `
-global: { checkNewVersion: false, sendAnonymousUsage: false }
-entryPoints: { web: { address: "127.0.0.1:${port}" } }
-providers: { file: { filename: ${routes} } }
-log: { level: WARN }
-`)];
+  traefik(place) {
+    const routes = configured("traefik-routes.yaml", place);
+    return ["--configFile", configured("traefik.yaml", place, (text) => text.replace("traefik-routes.yaml", routes))];
   },
 };
+
+/**
+ * A file of `deploy/proxies`, with the test's ports instead of its own.
+ * @param {string} name @param {Place} place @param {(text: string) => string} [changed]
+ */
+function configured(name, { port, home, gateways }, changed = (text) => text) {
+  const ports = new Map([[8080, port], [5000, gateways[0]], [5001, gateways[1]]]);
+  const text = readFileSync(join(root, "deploy", "proxies", name), "utf8");
+  const moved = text.replace(/(127\.0\.0\.1(?::|, port_value: ))(\d+)/g, (_, before, number) => `${before}${ports.get(Number(number))}`);
+  return write(home, name, changed(moved));
+}
 
 /** @param {string} home @param {string} name @param {string} text */
 function write(home, name, text) {

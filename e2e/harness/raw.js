@@ -217,10 +217,11 @@ export class Polling {
     while (Date.now() < end) {
       const answer = await this.get();
       if (answer.status !== 200) return undefined;
-      const found = Buffer.from(answer.body, "latin1").toString("utf8").split("\x1e").find((packet) => starts.some((start) => packet.startsWith(start)));
-      if (found) return found;
+      const packets = Buffer.from(answer.body, "latin1").toString("utf8").split("\x1e");
       // The server's ping must be answered.
-      if (answer.body === "2") await this.post("3");
+      if (packets.includes("2")) await this.post("3");
+      const found = packets.find((packet) => starts.some((start) => packet.startsWith(start)));
+      if (found) return found;
     }
     throw new Error(`no packet ${starts.join(" or ")} in ${DEADLINE} ms`);
   }

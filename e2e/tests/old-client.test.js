@@ -120,3 +120,97 @@ test("control and bidirectional characters in names and ids are refused with the
     }
   }
 });
+
+test("numbers are taken as the former server cast them, wherever an id, a name or a content is due", async () => {
+  const { _id: ticketId } = await it.newTicket({ userId: 5, userName: 6 });
+  const client = await it.connect(0);
+  const reader = await it.join(ticketId, 1);
+  await client.done("join_ticket", { ticketId, userId: 0, userType: "user", userName: -1 });
+  assert.deepEqual(await reader.saw("user_joined"), { ticketId, userId: "0", userType: "user", userName: "-1" });
+  for (const content of [0, -0, 1e21, 1e-7, 1e20, Number.MAX_SAFE_INTEGER, 0.1]) {
+    const { message } = await client.done("send_message", { ticketId, senderId: 0, senderType: "user", senderName: -1, content });
+    assert.equal(message.content, String(content));
+  }
+  await client.done("typing", { ticketId, senderId: 0, senderName: -1, isTyping: true });
+  assert.deepEqual((({ senderId, senderName }) => [senderId, senderName])(await reader.saw("typing_indicator")), ["0", "-1"]);
+  await client.done("ticket_status_change", { ticketId, status: "pending", changedBy: 7, changedByName: 8 });
+  const changed = await reader.saw("ticket_updated");
+  assert.deepEqual([changed.changedBy, changed.changedByName], ["7", "8"]);
+  const { ticket } = await client.done("assign_agent", { ticketId, agentId: 9, agentName: 10, assignedBy: 7, assignedByName: 8 });
+  assert.deepEqual(ticket.assignedAgent, { agentId: "9", agentName: "10" });
+  for (const content of [true, false, null, undefined, [1], { a: 1 }, NaN, Infinity]) {
+    const { error } = await client.ask("send_message", { ticketId, senderId: 0, senderType: "user", senderName: -1, content });
+    assert.deepEqual([error.code, error.field], ["invalid_payload", "content"], String(content));
+  }
+});
+
+test("text that shows nothing is empty, by event and over REST", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const client = await it.join(ticketId, 0);
+  const nothing = ["", " ", "\t\n\r", "\u00a0\u3000", "\u200b", "\u200c\u200d\u2060", "\ufeff", "\u3164", "\u115f\u1160", "\uffa0", "\u2800", "\u180e", "\u00ad", "\u200e\u200f", "\u202e", "\ufe0f", "\u{e0020}", " \u200b\u3164\ufeff "];
+  for (const content of nothing) {
+    const shown = JSON.stringify(content.replace(/[^]/gu, (c) => `U+${c.codePointAt(0)?.toString(16)}`));
+    const { ok, error } = await client.ask("send_message", client.message(ticketId, content));
+    assert.deepEqual([ok, error?.code, error?.field], [false, "invalid_payload", "content"], shown);
+    assert.equal((await it.rest().post("/tickets", { subject: content })).status, 422, shown);
+    assert.equal((await client.ask("join_ticket", { ticketId, ...client.person, userName: content })).error?.field, "userName", shown);
+  }
+  // With something to see it is kept as it is.
+  assert.equal((await client.send(ticketId, "\u200f\u0645\u200f")).message.content, "\u200f\u0645\u200f");
+});
+
+test("an event without a callback is answered by `exception`, whatever is wrong with it", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const client = await it.join(ticketId, 0);
+  /** @type {[string, any[], string][]} */
+  const wrong = [
+    ["join_ticket", [{ ticketId: "1" }], "invalid_payload"],
+    ["join_ticket", [{ ...client.person, ticketId: "0123456789abcdef01234567" }], "ticket_not_found"],
+    ["leave_ticket", [], "invalid_payload"],
+    ["send_message", ["text"], "invalid_payload"],
+    ["send_message", [null], "invalid_payload"],
+    ["send_message", [[client.message(ticketId, "in a list")]], "invalid_payload"],
+    ["send_message", [Buffer.from("binary")], "invalid_payload"],
+    ["typing", [7], "invalid_payload"],
+    ["ticket_status_change", [{ ticketId, status: "done", changedBy: "u", changedByName: "U" }], "invalid_payload"],
+    ["assign_agent", [{ ticketId }], "invalid_payload"],
+    ["sendMessage", [client.message(ticketId, "another name")], "unknown_event"],
+  ];
+  for (const [i, [event, args, code]] of wrong.entries()) {
+    client.socket.emit(event, ...args);
+    await until(`an exception for ${event}, ${i}`, () => client.of("exception").length === i + 1);
+    const told = client.of("exception").at(-1);
+    assert.deepEqual([told.event, told.error.code], [event, code]);
+  }
+});
+
+test("of two tabs on two gateways one stops typing, leaves or is closed: the person goes on typing", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const ends = {
+    "stops": (/** @type {any} */ tab) => tab.typing(ticketId, false),
+    "leaves": (/** @type {any} */ tab) => tab.done("leave_ticket", { ticketId }),
+    "is closed": (/** @type {any} */ tab) => tab.close(),
+  };
+  const reader = await it.join(ticketId, 1);
+  for (const [how, end] of Object.entries(ends)) {
+    const one = await it.join(ticketId, 0);
+    const other = await it.join(ticketId, 1, one.person);
+    const typist = one.person.userId;
+    const states = () => reader.of("typing_indicator").filter(({ senderId }) => senderId === typist).map(({ isTyping }) => isTyping);
+    await one.typing(ticketId, true);
+    await reader.saw("typing_indicator", ({ senderId }) => senderId === typist);
+    await other.typing(ticketId, true);
+    // Another person's passes the same way, behind it.
+    const barrier = await it.join(ticketId, 1);
+    await barrier.typing(ticketId, true);
+    await reader.saw("typing_indicator", ({ senderId }) => senderId === barrier.person.userId);
+    await end(one);
+    const later = await it.join(ticketId, 0);
+    await later.typing(ticketId, true);
+    await reader.saw("typing_indicator", ({ senderId }) => senderId === later.person.userId);
+    assert.ok(states().every((state) => state), `one tab ${how}: ${states()}`);
+    await other.typing(ticketId, false);
+    await until("it ends", () => states().at(-1) === false);
+    [one, other, barrier, later].forEach((each) => each.close());
+  }
+});

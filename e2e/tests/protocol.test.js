@@ -1,6 +1,8 @@
 /**
  * The test plans of the protocols, case by case, against the gateway and with its own events where the plans have a server
- * that echoes. Each test names the section of the specification that it is of:
+ * that echoes; all cases of the official suites (socketio/engine.io-protocol and socketio/socket.io-protocol, `test-suite/`)
+ * are here. Custom namespaces, which the gateway has none of, are refused. Each test names the section of the
+ * specification that it is of:
  *
  * - E: Engine.IO protocol, revision 4, <https://socket.io/docs/v4/engine-io-protocol/>
  * - S: Socket.IO protocol, revision 5, <https://socket.io/docs/v4/socket-io-protocol/>
@@ -71,10 +73,18 @@ test("E Message, HTTP long-polling: a payload of one packet, and of several", as
   assert.ok(await session.find(answer(3)));
 });
 
-test("E Message, HTTP long-polling: binary is base64 after a b", async () => {
+test("E Message, HTTP long-polling: binary is base64 after a b, with plain text before and behind it", async () => {
   const session = await Polling.open(port());
-  assert.equal((await session.post('451-1["leave_ticket",{"_placeholder":true,"num":0}]\x1ebAQIDBA==')).body, "ok");
-  assert.match((await session.find("431[")) ?? "", /invalid_payload/);
+  const binary = '451-1["leave_ticket",{"_placeholder":true,"num":0}]\x1ebAQIDBA==';
+  assert.equal((await session.post([event(4), binary, event(5)].join("\x1e"))).body, "ok");
+  let heard = "";
+  await until("all answers", async () => {
+    const { body } = await session.get();
+    if (body.split("\x1e").includes("2")) await session.post("3");
+    return (heard += `${body}\x1e`).includes(answer(5));
+  });
+  assert.ok(heard.includes(answer(4)), heard);
+  assert.match(heard, /431\[[^\]]*invalid_payload/);
 });
 
 test("E Message, WebSocket: text and binary", async () => {
@@ -101,7 +111,10 @@ test("E Message, HTTP long-polling: a second poll at once ends the session", asy
   // The first ping is taken: the next ones wait.
   await session.get();
   const answers = await Promise.all([session.get(), session.get()]);
-  assert.ok(answers.some(({ status }) => status === 400), answers.map(({ all }) => all).join("\n"));
+  // The one that waits is let go.
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 400], answers.map(({ all }) => all).join("\n"));
+  const { body } = /** @type {{body: string}} */ (answers.find(({ status }) => status === 400));
+  assert.deepEqual(JSON.parse(body), { code: 3, message: "Bad request" });
   await unknown(session);
 });
 
@@ -153,6 +166,23 @@ test("E Upgrade: from long-polling to a websocket; then polls and further websoc
   socket.close();
 });
 
+test("E Upgrade: after the probe a poll is answered by a noop, whether it waits already or comes then", async () => {
+  const session = await Polling.open(port());
+  const socket = await RawSocket.open(port(), { query: `EIO=4&transport=websocket&sid=${session.sid}`, namespace: false });
+  const waiting = session.get();
+  socket.text("2probe");
+  await until("the probe's answer", () => socket.find("3probe"));
+  const answers = [await waiting];
+  // A ping may have been there before.
+  for (let i = 0; i < 2; i++) answers.push(await session.get());
+  assert.deepEqual(answers.map(({ status }) => status), [200, 200, 200]);
+  assert.match(answers.map(({ body }) => body).join(), /^[26],6,6$/);
+  socket.text("5");
+  socket.text(event(1));
+  await until("an answer", () => socket.find(answer(1)));
+  socket.close();
+});
+
 test("S Connection to a namespace: the main one, with and without a payload", async () => {
   for (const connect of ["40", '40{"token":"123"}', "40/,"]) {
     const socket = await websocket();
@@ -163,19 +193,24 @@ test("S Connection to a namespace: the main one, with and without a payload", as
   }
 });
 
-test("S Connection to a namespace: an unknown one is refused, and the session goes on", async () => {
-  const socket = await websocket();
-  socket.text("40/random");
-  assert.equal(await until("the refusal", () => socket.find("44")), '44/random,{"message":"Invalid namespace"}');
-  socket.text("40");
-  await until("the namespace", () => socket.find("40{"));
-  socket.close();
+test("S Connection to a namespace: an unknown one is refused, with and without a payload, and the session goes on", async () => {
+  for (const connect of ["40/random", "40/custom,", '40/custom,{"token":"abc"}']) {
+    const socket = await websocket();
+    socket.text(connect);
+    const name = connect.match(/\/\w+/)?.[0];
+    assert.equal(await until("the refusal", () => socket.find("44")), `44${name},{"message":"Invalid namespace"}`);
+    socket.text("40");
+    await until("the namespace", () => socket.find("40{"));
+    socket.close();
+  }
 });
 
-test("S Connection to a namespace: an event before it ends the session", async () => {
-  const socket = await websocket();
-  socket.text('42["leave_ticket",{}]');
-  await ended(socket);
+test("S Connection to a namespace: an event before it, or what is no packet, ends the session", async () => {
+  for (const packet of ['42["leave_ticket",{}]', "4abc"]) {
+    const socket = await websocket();
+    socket.text(packet);
+    await ended(socket);
+  }
 });
 
 test("S Connection to a namespace: a session in which none comes is ended", { timeout: 60_000 }, async () => {
@@ -194,11 +229,41 @@ test("S Disconnection from a namespace: the session goes on, and another connect
   socket.close();
 });
 
+test("S Disconnection from a namespace: from one that is not connected, nothing happens to the main one", async () => {
+  const socket = await RawSocket.open(port());
+  socket.text("41/custom,");
+  socket.text(event(1));
+  await until("an answer", () => socket.find(answer(1)));
+  socket.close();
+});
+
+test("S Event: without an acknowledgement, with several arguments, and with attachments", async () => {
+  const socket = await RawSocket.open(port());
+  const told = (/** @type {number} */ count) => until(`${count} exceptions`, () => socket.texts.filter((text) => text.startsWith('42["exception"')).length === count);
+  socket.text('42["leave_ticket",1,"2",{"3":[true]}]');
+  await told(1);
+  socket.text('452-["leave_ticket",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]');
+  for (const bytes of [[1, 2, 3], [4, 5, 6]]) socket.write(frame(2, Buffer.from(bytes)));
+  await told(2);
+  socket.text('452-7["leave_ticket",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]');
+  for (const bytes of [[1, 2, 3], [4, 5, 6]]) socket.write(frame(2, Buffer.from(bytes)));
+  assert.match(await until("an answer", () => socket.find("437[")), /invalid_payload/);
+  socket.close();
+});
+
 test("S Acknowledgement: each has the id of its event, 0 too", async () => {
   const socket = await RawSocket.open(port());
   for (const id of [0, 456, 2 ** 31]) socket.text(event(id));
   for (const id of [0, 456, 2 ** 31]) await until(`the answer to ${id}`, () => socket.find(answer(id)));
   socket.close();
+});
+
+test("S Packet encoding: an unknown type, a payload that is no list and an id that is no number close the connection", async () => {
+  for (const packet of ["4abc", "42{}", '42abc["leave_ticket",{}]']) {
+    const socket = await RawSocket.open(port());
+    socket.text(packet);
+    await ended(socket);
+  }
 });
 
 test("S Packet encoding: what can't be read ends the session", async () => {

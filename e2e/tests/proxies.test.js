@@ -1,13 +1,16 @@
 /**
  * Through proxies, as clients come in operation: websockets, polling with stickiness, connections that are idle for longer
  * than the proxy's time-outs, a gateway that dies, and a proxy that breaks upgrades.
+ *
+ * The configurations are the files of `deploy/proxies`.
  */
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
-import { after, before, describe, test } from "node:test";
-import { Breaking } from "../harness/breaking.js";
+import { test } from "node:test";
+import { Breaking, WAYS } from "../harness/breaking.js";
 import { Client } from "../harness/client.js";
 import { Front, program } from "../harness/front.js";
+import { unless } from "../harness/needed.js";
 import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 
@@ -18,6 +21,7 @@ const DEFAULT = ["polling", "websocket"];
 
 /** Longer than the proxies let a connection be silent. */
 const IDLE = 75_000;
+const NAMES = ["nginx", "haproxy", "envoy", "traefik"];
 const ports = () => it.gateways.map((each) => Number(each.env.PORT));
 
 /**
@@ -28,6 +32,9 @@ async function join(front, ticketId, transports) {
   const quick = { reconnection: true, reconnectionDelay: 100, reconnectionDelayMax: 500, withCredentials: true };
   const client = new Client(front.url, { ...quick, transports });
   it.clients.push(client);
+  /** @type {string[]} */
+  client.lost = [];
+  client.socket.on("disconnect", (reason) => client.lost.push(reason));
   await until("connected", () => client.socket.connected, 30_000);
   client.person = someone();
   client.joined = await client.join(ticketId);
@@ -45,18 +52,15 @@ async function talk(clients, ticketId, what) {
 
 const transport = (/** @type {Client} */ client) => client.socket.io.engine.transport.name;
 
-for (const name of ["nginx", "haproxy", "envoy", "traefik"]) {
-  const missing = !program(name) && `${name} is not installed`;
-  describe(name, { skip: missing, concurrency: false }, () => {
-    /** @type {Front} */
-    let front;
-    before(async () => {
-      await until("the gateways run", () => it.gateways.length === 2 && it.gateways.every((each) => each.alive), 60_000);
-      front = await Front.start(name, ports());
-    }, { timeout: 120_000 });
-    after(() => front?.stop());
+const running = () => until("the gateways run", () => it.gateways.length === 2 && it.gateways.every((each) => each.alive), 60_000);
 
-    test("websockets, polling with stickiness, and the upgrade from one to the other", async () => {
+for (const name of NAMES) {
+  const skip = unless(program(name), name);
+
+  test(`${name}: websockets, polling with stickiness, and the upgrade from one to the other`, { skip, timeout: 120_000 }, async () => {
+    await running();
+    const front = await Front.start(name, ports());
+    try {
       const { _id: ticketId } = await it.newTicket();
       const ways = [["websocket"], ["websocket"], ["polling"], ["polling"], DEFAULT, DEFAULT];
       const clients = await Promise.all(ways.map((transports) => join(front, ticketId, transports)));
@@ -64,54 +68,77 @@ for (const name of ["nginx", "haproxy", "envoy", "traefik"]) {
       await talk(clients, ticketId, "hello");
       assert.deepEqual(clients.slice(0, 4).map(transport), ways.slice(0, 4).map(([way]) => way));
       clients.forEach((client) => client.close());
-    });
-  });
-}
-
-test("idle connections outlive the proxies' time-outs, over either transport", { timeout: 240_000 }, async () => {
-  const names = ["nginx", "haproxy", "envoy", "traefik"].filter(program);
-  await until("the gateways run", () => it.gateways.length === 2 && it.gateways.every((each) => each.alive), 60_000);
-  const fronts = await Promise.all(names.map((name) => Front.start(name, ports())));
-  try {
-    const { _id: ticketId } = await it.newTicket();
-    const clients = await Promise.all(fronts.flatMap((front) => [join(front, ticketId, ["websocket"]), join(front, ticketId, ["polling"])]));
-    const lost = clients.map(() => /** @type {string[]} */ ([]));
-    clients.forEach((client, i) => client.socket.on("disconnect", (reason) => lost[i].push(reason)));
-    // Nothing but time shows it.
-    await pause(IDLE);
-    assert.deepEqual(lost.flat(), []);
-    await talk(clients, ticketId, "still here");
-
-    await it.gateways[0].kill();
-    // Those who were on it notice, reconnect elsewhere, and join again.
-    for (const client of clients) {
-      const joined = () => client.ask("join_ticket", { ticketId, ...client.person }).then((ack) => ack.ok, () => false);
-      await until("joined", joined, 60_000);
-    }
-    await talk(clients, ticketId, "after a gateway died");
-    clients.forEach((client) => client.close());
-  } finally {
-    if (!it.gateways[0].alive) await it.gateways[0].start();
-    await Promise.all(fronts.map((front) => front.stop()));
-  }
-});
-
-for (const [how, start, missing] of /** @type {const} */ ([
-  ["removes what asks for one", (ports) => Front.start("nginx", ports, { upgrades: false }), !program("nginx") && "nginx is not installed"],
-  ["cuts websockets", (ports) => Breaking.start(ports[0], "cuts"), false],
-  ["swallows their frames", (ports) => Breaking.start(ports[0], "swallows"), false],
-])) {
-  test(`a proxy that ${how} leaves its clients with polling`, { skip: missing }, async () => {
-    await until("the gateways run", () => it.gateways.length === 2 && it.gateways.every((each) => each.alive), 60_000);
-    const front = await start(ports());
-    try {
-      const { _id: ticketId } = await it.newTicket();
-      const clients = await Promise.all([join(front, ticketId, DEFAULT), join(front, ticketId, DEFAULT)]);
-      for (let round = 0; round < 10; round++) await talk(clients, ticketId, `round ${round}`);
-      assert.deepEqual(clients.map(transport), ["polling", "polling"]);
-      clients.forEach((client) => client.close());
     } finally {
       await front.stop();
     }
   });
+
+  for (const how of WAYS) {
+    test(`${name}: a proxy behind it that breaks upgrades (${how}) leaves its clients with polling`, { skip, timeout: 120_000 }, async () => {
+      await running();
+      const behind = await Promise.all(ports().map((port) => Breaking.start(port, how)));
+      const front = await Front.start(name, behind.map(({ port }) => port));
+      try {
+        const { _id: ticketId } = await it.newTicket();
+        const clients = await Promise.all([join(front, ticketId, DEFAULT), join(front, ticketId, DEFAULT)]);
+        await until("the upgrades were tried", () => behind.reduce((sum, { broken }) => sum + broken, 0) >= 2);
+        for (let round = 0; round < 5; round++) await talk(clients, ticketId, `round ${round}`);
+        assert.deepEqual(clients.map(transport), ["polling", "polling"]);
+        assert.ok(clients.every(({ lost }) => lost.length === 0), JSON.stringify(clients.map(({ lost }) => lost)));
+        clients.forEach((client) => client.close());
+      } finally {
+        await front.stop();
+        await Promise.all(behind.map((each) => each.stop()));
+      }
+    });
+  }
 }
+
+test("nginx without its two lines for upgrades leaves its clients with polling", { skip: unless(program("nginx"), "nginx"), timeout: 120_000 }, async () => {
+  await running();
+  const front = await Front.start("nginx", ports(), { upgrades: false });
+  try {
+    const { _id: ticketId } = await it.newTicket();
+    const clients = await Promise.all([join(front, ticketId, DEFAULT), join(front, ticketId, DEFAULT)]);
+    for (let round = 0; round < 10; round++) await talk(clients, ticketId, `round ${round}`);
+    assert.deepEqual(clients.map(transport), ["polling", "polling"]);
+    clients.forEach((client) => client.close());
+  } finally {
+    await front.stop();
+  }
+});
+
+test("idle for 75 s, over either transport; then a gateway is killed", { timeout: 300_000 }, async (t) => {
+  await running();
+  const fronts = await Promise.all(NAMES.filter(program).map((name) => Front.start(name, ports())));
+  try {
+    const { _id: ticketId } = await it.newTicket();
+    const each = await Promise.all(fronts.map((front) => Promise.all([["websocket"], ["polling"]].map((way) => join(front, ticketId, way)))));
+    // Nothing but time shows it.
+    await pause(IDLE);
+    for (const [i, clients] of each.entries()) {
+      await t.test(`${fronts[i].name}: idle`, async () => {
+        assert.deepEqual(clients.flatMap(({ lost }) => lost), []);
+        await talk(clients, ticketId, `still here, ${fronts[i].name}`);
+      });
+    }
+    // One after the other, so that each client's own is among them.
+    for (const [number, gateway] of it.gateways.entries()) {
+      await gateway.kill();
+      for (const [i, clients] of each.entries()) {
+        await t.test(`${fronts[i].name}: gateway ${number + 1} killed`, async () => {
+          // Those who were on it notice, reconnect elsewhere, and join again.
+          for (const client of clients) {
+            const joined = () => client.ask("join_ticket", { ticketId, ...client.person }).then((ack) => ack.ok, () => false);
+            await until("joined", joined, 60_000);
+          }
+          await talk(clients, ticketId, `after gateway ${number + 1} died, ${fronts[i].name}`);
+        });
+      }
+      await gateway.start();
+    }
+  } finally {
+    for (const gateway of it.gateways) if (!gateway.alive) await gateway.start();
+    await Promise.all(fronts.map((front) => front.stop()));
+  }
+});

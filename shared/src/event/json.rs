@@ -51,27 +51,57 @@ fn unit(text: &[u8], at: usize) -> Option<u16> {
     hexadecimal.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
-/// Numbers up to this are written by JavaScript without an exponent, and counted exactly by a double.
-const WHOLE: f64 = 9_007_199_254_740_992.0;
+/// The magnitudes that JavaScript writes without an exponent.
+const PLAIN: std::ops::Range<f64> = 1e-6..1e21;
 
-/// The text of a number, as JavaScript writes it.
+/// The text of a number, as JavaScript writes it. Whole numbers that a double can't count keep all of their digits.
 pub fn number_text(value: &Value) -> Option<String> {
     let number = value.as_number()?;
-    Some(match number.as_f64() {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "whole, and within the range that doubles count exactly"
-        )]
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= WHOLE => {
-            (float as i64).to_string()
+    Some(match number.as_f64().filter(|_| number.is_f64()) {
+        None => number.to_string(),
+        // Without the sign that a zero may have.
+        Some(0.0) => "0".into(),
+        Some(float) if PLAIN.contains(&float.abs()) => float.to_string(),
+        Some(float) => {
+            let text = format!("{float:e}");
+            if text.contains("e-") {
+                text
+            } else {
+                text.replace('e', "e+")
+            }
         }
-        _ => number.to_string(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_javascript_writes_them() {
+        for (json, text) in [
+            ("42", "42"),
+            ("-7", "-7"),
+            ("7.5", "7.5"),
+            ("7.0", "7"),
+            ("-0", "0"),
+            ("-0.0", "0"),
+            ("0.1", "0.1"),
+            ("1e3", "1000"),
+            ("0.000001", "0.000001"),
+            ("1e-7", "1e-7"),
+            ("-2.5e-7", "-2.5e-7"),
+            ("9007199254740993", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("1e20", "100000000000000000000"),
+            ("1e+21", "1e+21"),
+            ("-1.5e300", "-1.5e+300"),
+        ] {
+            let value: Value = from_client(json.as_bytes()).unwrap();
+            assert_eq!(number_text(&value).as_deref(), Some(text), "{json}");
+        }
+        assert_eq!(number_text(&Value::from("1")), None);
+    }
 
     #[test]
     fn half_a_pair_is_replaced_and_a_whole_one_is_not() {
