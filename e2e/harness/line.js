@@ -1,5 +1,5 @@
 /**
- * A line to a server that can be cut: connections are closed, and new ones refused, until it is mended.
+ * A line to a server that can be cut (connections are closed, and new ones refused) or frozen, until it is mended.
  */
 import { connect, createServer } from "node:net";
 
@@ -9,9 +9,14 @@ export class Line {
     /** @type {Set<import("node:net").Socket>} */
     this.open = new Set();
     this.isCut = false;
+    this.isFrozen = false;
     this.server = createServer((near) => {
       near.on("error", () => {});
       if (this.isCut) return near.destroy();
+      if (this.isFrozen) {
+        this.open.add(near);
+        return near.on("close", () => this.open.delete(near));
+      }
       const far = connect(port, host);
       far.on("error", () => {});
       for (const [one, other] of [[near, far], [far, near]]) {
@@ -46,7 +51,15 @@ export class Line {
     this.open.forEach((each) => each.destroy());
   }
 
+  /** Connections stay and new ones are taken, but nothing gets through. */
+  freeze() {
+    this.isFrozen = true;
+    this.open.forEach((each) => each.unpipe());
+  }
+
+  /** Ends what was frozen; new connections get through. */
   mend() {
-    this.isCut = false;
+    if (this.isFrozen) this.open.forEach((each) => each.destroy());
+    this.isCut = this.isFrozen = false;
   }
 }

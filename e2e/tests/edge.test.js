@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { exchange, Wire } from "../harness/raw.js";
+import { exchange, RawSocket, Wire } from "../harness/raw.js";
 import { stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 
@@ -62,6 +62,44 @@ test("a client that closes its side after its request is answered", async () => 
       assert.match(wire.heard.toString(), /^HTTP\/1.1 (20[01]|404) /, request);
     }
   }
+});
+
+test("a polling client that closes its side after its request is answered, and misses nothing", async () => {
+  const { _id: ticketId } = await it.newTicket();
+  const path = (sid) => `/socket.io/?EIO=4&transport=polling${sid ? `&sid=${sid}` : ""}`;
+  /** @param {string} request */
+  const closing = async (request) => {
+    const wire = new Wire(port());
+    wire.socket.on("connect", () => wire.socket.end(request));
+    await until("the end", () => wire.ended);
+    const [start, body] = wire.heard.toString().split("\r\n\r\n");
+    assert.match(start, /^HTTP\/1.1 200 /, request);
+    assert.match(start, /^x-request-id: /im);
+    return body;
+  };
+  const say = (sid, packet) => closing(post(path(sid), packet, "Content-Type: text/plain\r\n").join(""));
+  for (let round = 0; round < 5; round++) {
+    const { sid } = JSON.parse((await closing(head(`GET ${path()}`))).slice(1));
+    const polled = async (start) => {
+      let packets = "";
+      await until(start, async () => (packets += await closing(head(`GET ${path(sid)}`))).includes(start));
+    };
+    assert.equal(await say(sid, "40"), "ok");
+    await polled("40{");
+    // With nothing to say it is answered, too, and at once.
+    assert.match(await closing(head(`GET ${path(sid)}`)), /^[26]$/);
+    await say(sid, `420["join_ticket",${JSON.stringify({ ticketId, userId: "u", userType: "user", userName: "U" })}]`);
+    await polled("430[");
+    await say(sid, `421["send_message",${JSON.stringify({ ticketId, senderId: "u", senderType: "user", senderName: "U", content: `round ${round}` })}]`);
+    await polled(`round ${round}`);
+    await say(sid, "1");
+  }
+});
+
+test("a websocket whose client closes its side is closed", async () => {
+  const socket = await RawSocket.open(port());
+  socket.socket.end();
+  await until("the end", () => socket.ended);
 });
 
 test("bodies that do not come, or are broken, are named as what they are", { timeout: 60_000 }, async () => {

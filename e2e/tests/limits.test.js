@@ -121,6 +121,7 @@ test("a header that never ends ends the connection", { timeout: 60_000 }, async 
   const drip = setInterval(() => raw.closed || raw.socket.write("a"), 1_000);
   await until("closed", () => raw.closed, 40_000);
   clearInterval(drip);
+  assert.match(raw.text, /^HTTP\/1\.1 408 [^]*x-request-id: [^]*"request_timeout"/);
 });
 
 test("what a client posts and does not send ends the connection, however it dawdles", { timeout: 60_000 }, async () => {

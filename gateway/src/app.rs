@@ -277,7 +277,7 @@ impl App {
         text
     }
 
-    /// Sends the clients elsewhere over `window`, then ends what is left of their connections.
+    /// Sends the clients elsewhere, and waits for `window`, in which all are served: balancers must notice, too.
     pub async fn drain(&self, window: Duration) {
         self.draining.store(true, Ordering::Release);
         let sockets = self.io.sockets();
@@ -295,10 +295,11 @@ impl App {
             // A full send buffer: this client learns it from the end of its connection.
             let _ = socket.emit(server::SERVER_DRAINING, &ServerDraining { reconnect_in_ms });
         }
-        let deadline = tokio::time::Instant::now() + window;
-        while tokio::time::Instant::now() < deadline && self.metrics.sockets.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        tokio::time::sleep(window).await;
+    }
+
+    /// Ends the connections that clients of Socket.IO have still.
+    pub async fn close(&self) {
         self.follower.release().await;
         // A client that does not read would hold it for ever: whoever does not take the good-bye is cut off.
         let lines = self.admission.all_lines();

@@ -64,7 +64,7 @@ pub struct Config {
     /// Changes are refused while Redis uses more than this share of its maxmemory
     #[arg(long, env = "MEMORY_MAX_PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub memory_max_percent: u64,
-    /// For how many milliseconds clients are sent away before a planned stop
+    /// For how many milliseconds a planned stop goes on serving while it sends clients elsewhere
     #[arg(long, env = "DRAIN_MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
     /// How long an HTTP connection is kept without a request, such as 75s: longer than proxies keep theirs
@@ -181,7 +181,7 @@ impl Config {
         }
     }
 
-    /// For how long clients are sent away before a planned stop.
+    /// For how long a planned stop goes on serving while it sends clients elsewhere.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }

@@ -3,12 +3,7 @@
 //! Inside they say what happened; outside they say a code of the contract, the field's name where there is
 //! one, and when to try again. Nothing of the input, and nothing of our insides, gets out.
 
-use axum::{
-    Json,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use serde::Serialize;
+use axum::http::StatusCode;
 use ticket_shared::{
     domain::{Ticket, limits},
     event::{ErrorBody, ErrorCode, Invalid},
@@ -17,10 +12,17 @@ use ticket_shared::{
 
 use crate::store::StoreError;
 
+mod problem;
+
+pub use problem::plain_problem;
+
 /// How long a client should wait after `unavailable`, in milliseconds.
 const RETRY_UNAVAILABLE_MS: u64 = 1_000;
 /// How long a client should wait after `overloaded`, in milliseconds.
 const RETRY_OVERLOADED_MS: u64 = 2_000;
+
+/// The reason of [`Error::Unauthenticated`] if there is no token.
+pub const NO_TOKEN: &str = "missing";
 
 /// What can go wrong with a request.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +51,9 @@ pub enum Error {
     /// A body of another type than JSON.
     #[error("unsupported media type")]
     MediaType,
+    /// A body in another coding than gzip.
+    #[error("unsupported content coding")]
+    ContentCoding,
     /// Not an event of the contract.
     #[error("unknown event")]
     UnknownEvent,
@@ -85,7 +90,7 @@ impl Error {
             Self::TicketNotFound => ErrorCode::TicketNotFound,
             Self::Conflict(..) => ErrorCode::Conflict,
             Self::TooLarge => ErrorCode::PayloadTooLarge,
-            Self::MediaType => ErrorCode::UnsupportedMediaType,
+            Self::MediaType | Self::ContentCoding => ErrorCode::UnsupportedMediaType,
             Self::UnknownEvent => ErrorCode::UnknownEvent,
             Self::Overloaded(_) => ErrorCode::Overloaded,
             Self::Unavailable { .. } => ErrorCode::Unavailable,
@@ -122,6 +127,7 @@ impl Error {
             }
             Self::TooLarge => body.message = format!("may have {} bytes at most", limits::FRAME),
             Self::MediaType => body.message = "the body must be application/json".into(),
+            Self::ContentCoding => body.message = "the body's coding must be gzip, or none".into(),
             Self::UnknownEvent => body.message = "no such event".into(),
             Self::Overloaded(what) => {
                 body.message = what.into();
@@ -147,7 +153,7 @@ impl Error {
             Self::TicketNotFound | Self::UnknownEvent => StatusCode::NOT_FOUND,
             Self::Conflict(..) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::ContentCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Overloaded(_) | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -222,77 +228,4 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::Internal(format!("io: {}", error.kind()))
     }
-}
-
-/// An error as RFC 9457 wants it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Problem {
-    title: &'static str,
-    status: u16,
-    detail: String,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ticket: Option<Box<Ticket>>,
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        self.log("rest");
-        let status = self.status();
-        let body = self.body();
-        problem(
-            status,
-            body.code.as_str(),
-            body.message,
-            body.field,
-            body.retry_after_ms,
-            body.ticket,
-        )
-    }
-}
-
-/// An answer for what no error of the contract stands for: an unknown path, a method that a path does not take.
-pub fn plain_problem(status: StatusCode, code: &'static str, detail: &str) -> Response {
-    problem(status, code, detail.to_owned(), None, None, None)
-}
-
-fn problem(
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    field: Option<String>,
-    retry_after_ms: Option<u64>,
-    ticket: Option<Box<Ticket>>,
-) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = Problem {
-        title,
-        status: status.as_u16(),
-        detail,
-        code,
-        field,
-        retry_after_ms,
-        ticket,
-    };
-    let mut response = (status, Json(body)).into_response();
-    let headers = response.headers_mut();
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    }
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    if let Some(ms) = retry_after_ms {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
-    }
-    response
 }

@@ -44,6 +44,9 @@ use tokio::net::TcpListener;
 
 use crate::{app::App, auth::AuthMode, config::Config};
 
+/// How long requests may take that have begun when the gateway stops: as long as a body may, and its answer.
+const FINISH: Duration = Duration::from_secs(11);
+
 /// How long tasks may take to end after the last connection is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -116,10 +119,17 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(axum::middleware::from_fn(rest::identify));
     let door = |listener| net::Door::new(listener, &app.descriptors, config.keep_alive);
     let public = door(public).with_shares(app.admission.counting());
-    net::serve("http", public, routes, Some(full), &life);
-    net::serve("ops http", door(ops), rest::ops_routes(&app), None, &life);
+    // Operators are answered to the end.
+    let [stop, ops_stop]: [net::ServerStop; 2] = Default::default();
+    net::serve("http", public, routes, Some(full), &stop, &life);
+    let ops_routes = rest::ops_routes(&app);
+    net::serve("ops http", door(ops), ops_routes, None, &ops_stop, &life);
     let stopped = life.until_stopped().await;
+    stop.leave();
+    ops_stop.leave();
     app.drain(config.drain()).await;
+    stop.close(FINISH).await;
+    app.close().await;
     life.shutdown(GRACE).await;
     app.tickets.store().close().await;
     Ok(stopped?)

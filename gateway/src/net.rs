@@ -1,23 +1,14 @@
-//! Listening: accepted connections get the TCP options that Socket.IO needs, a header that does not come ends
-//! them, and a stop ends the listening at once but lets requests finish.
+//! Listening: accepted connections get the TCP options that Socket.IO needs, and a header that does not come ends them.
+//! [`ServerStop`] is how it ends.
 
 use std::{
-    convert::Infallible,
     io,
     net::IpAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    http::{HeaderValue, StatusCode, header},
-};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use axum::Router;
 use socket2::SockRef;
 use ticket_shared::lifecycle::Lifecycle;
 use tokio::{
@@ -26,15 +17,17 @@ use tokio::{
 };
 
 mod body;
+mod connection;
 mod descriptors;
 mod kept;
 mod shares;
+mod stop;
 mod wire;
 
-use body::RequestBody;
+use connection::{Serving, connection};
 pub use descriptors::Descriptors;
-use kept::Kept;
 use shares::{Seat, Shares};
+pub use stop::ServerStop;
 pub use wire::{Wire, WireState};
 
 /// After this long without an answer to what was sent, a connection is dead.
@@ -213,22 +206,34 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-/// Serves `routes` until the process stops; and `full`, briefly, to whom no file descriptor is left for. Without
-/// that they are served as all others.
+/// Serves `routes` until `stop` closes the server, or the process stops; and `full`, briefly, to whom no file descriptor is
+/// left for. Without that they are served as all others.
 pub(crate) fn serve(
     name: &'static str,
     door: Door,
     routes: Router,
     full: Option<Router>,
+    stop: &ServerStop,
     life: &Lifecycle,
 ) {
-    let own = life.clone();
+    let serving = Serving {
+        routes,
+        life: life.clone(),
+        stop: stop.clone(),
+        keep: door.keep,
+    };
+    let full = full.map(|routes| Serving {
+        routes,
+        ..serving.clone()
+    });
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-    life.spawn_vital(name, async move {
+    let life = life.clone();
+    life.clone().spawn_vital(name, async move {
         loop {
             let visitor = tokio::select! {
                 visitor = door.accept() => visitor,
-                () = own.stopping().cancelled() => return,
+                () = serving.stop.closing().cancelled() => break,
+                () = life.stopping().cancelled() => return,
             };
             let Visitor {
                 stream,
@@ -238,106 +243,21 @@ pub(crate) fn serve(
             } = visitor;
             let wire = Wire::new(stream, Arc::clone(&peer.wire), seat);
             let Some(full) = full.as_ref().filter(|_| refused) else {
-                own.spawn(connection(
-                    wire,
-                    peer,
-                    routes.clone(),
-                    own.clone(),
-                    door.keep,
-                ));
+                life.spawn(connection(wire, peer, serving.clone()));
                 continue;
             };
             // Else there is nothing left even to tell it.
             if let Ok(one) = Arc::clone(&turned_away).try_acquire_owned() {
-                let told = connection(wire, peer, full.clone(), own.clone(), door.keep);
-                own.spawn(async move {
+                let told = connection(wire, peer, full.clone());
+                life.spawn(async move {
                     // It had its time.
                     let _ = tokio::time::timeout(TELLING, told).await;
                     drop(one);
                 });
             }
         }
+        // Closes the listener.
+        drop(door);
+        life.stopping().cancelled().await;
     });
-}
-
-/// Serves one connection to its end, or until it is upgraded.
-async fn connection(wire: Wire, peer: Peer, routes: Router, life: Lifecycle, keep: Duration) {
-    let wire = TokioIo::new(wire);
-    let kept = Arc::new(Kept::new(Arc::clone(&peer.wire)));
-    let (own, counting) = (life.clone(), Arc::clone(&kept));
-    let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |request| answer(&routes, request, &peer, &counting, &own));
-    let mut served = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None)
-            .max_buf_size(HEADER_BYTES)
-            .serve_connection(wire, service)
-            .with_upgrades()
-    );
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = kept.over(keep) => return,
-        () = life.stopping().cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(
-            error.timeout = error.is_timeout(),
-            "connection ended by an error"
-        );
-    }
-}
-
-/// Answers one request, and sees to what it leaves of the connection.
-fn answer(
-    routes: &TowerToHyperService<Router>,
-    request: Request<Incoming>,
-    peer: &Peer,
-    kept: &Arc<Kept>,
-    life: &Lifecycle,
-) -> impl Future<Output = Result<axum::response::Response, Infallible>> + use<> {
-    kept.asked();
-    let seat = peer.seat.clone();
-    if let Some(seat) = seat.upgrade() {
-        seat.busy();
-    }
-    let waits_for_continue = request.headers().contains_key(header::EXPECT);
-    let (parts, body) = request.into_parts();
-    // A client that polls may leave: then its packets are not given to a connection that is gone.
-    let polls = parts.uri.path().starts_with("/socket.io");
-    let wire = (!polls).then(|| Arc::clone(&peer.wire));
-    let (body, rest) = RequestBody::new(body, wire.clone());
-    let mut request = Request::from_parts(parts, body);
-    request.extensions_mut().insert(peer.clone());
-    let answered = hyper::service::Service::call(routes, request);
-    let (kept, life) = (Arc::clone(kept), life.clone());
-    async move {
-        let mut answer = answered.await?;
-        let (left, closes) = rest.answered(waits_for_continue);
-        if let Some(left) = left {
-            life.spawn(left);
-        }
-        let half_closed = wire.is_some_and(|wire| {
-            let seen = wire.end_seen();
-            if !seen {
-                wire.tell_end();
-            }
-            seen
-        });
-        if closes || half_closed {
-            let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(header::CONNECTION, close);
-        }
-        kept.answered();
-        // A websocket is in use as long as it is open.
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS
-            && let Some(seat) = seat.upgrade()
-        {
-            seat.idle();
-        }
-        Ok(answer)
-    }
 }

@@ -18,6 +18,7 @@ use tower_http::{
 };
 
 mod admin;
+mod coding;
 mod edge;
 mod gate;
 mod hardened;
@@ -65,6 +66,7 @@ pub fn ops_routes(app: &Arc<App>) -> Router {
         .route("/readyz", get(health::readyz_in_detail))
         .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(app));
     around(routes)
         .layer(middleware::from_fn_with_state(
@@ -81,6 +83,7 @@ pub fn full_routes(app: &Arc<App>) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(no_place)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(app))
         .layer(middleware::map_response(last));
     around(routes)
@@ -92,6 +95,7 @@ pub fn cors(app: &App) -> CorsLayer {
     let named = move |origin: &HeaderValue, _: &Parts| origins.names(origin);
     let mut headers = vec![
         header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
         header::AUTHORIZATION,
         header::IF_MATCH,
         header::IF_NONE_MATCH,

@@ -5,26 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
-};
 use fred::{clients::Client, interfaces::ClientLike};
-use serde::Serialize;
 use ticket_shared::redis::{Entrance, hot_path};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    metrics::{Metrics, PartLabel},
-    store::Store,
-};
+use crate::store::Store;
 
+mod endpoints;
 mod refusals;
 
+pub(crate) use endpoints::serve;
 pub(crate) use refusals::{Part, Reporter};
 
 use refusals::Refusals;
@@ -85,92 +75,6 @@ impl LastSeen {
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|at| at.elapsed() < FRESH)
     }
-}
-
-#[derive(Clone)]
-struct Ops {
-    health: Health,
-    metrics: Metrics,
-}
-
-#[derive(Serialize)]
-struct Ready {
-    status: &'static str,
-    redis: &'static str,
-    mongo: &'static str,
-    /// Why MongoDB is down, or what is refused, in words that quote nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    /// What may refuse writes in the database, and what to do about it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    obstacles: Vec<String>,
-}
-
-/// Answers operators until the process stops.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    health: Health,
-    metrics: Metrics,
-    stopping: CancellationToken,
-) {
-    let router = Router::new()
-        .route("/livez", get(async || "ok"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(text))
-        .with_state(Ops { health, metrics });
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(stopping.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(error = %error, "operators' endpoints ended");
-    }
-}
-
-async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
-    let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
-    let word = |up| if up { "up" } else { "down" };
-    let refused = ops.health.refusals.reasons();
-    let obstacles = ops.health.obstacles().clone();
-    let (code, status) = if redis && mongo && refused.is_empty() {
-        // It works, perhaps not for everything.
-        let ok = if obstacles.is_empty() {
-            "ok"
-        } else {
-            "obstructed"
-        };
-        (StatusCode::OK, ok)
-    } else if ops.metrics.stuck.get() > 0 && !refused.is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stuck")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    };
-    let ready = Ready {
-        status,
-        redis: word(redis),
-        mongo: word(mongo),
-        reason: ops
-            .health
-            .reason()
-            .clone()
-            .filter(|_| !mongo)
-            .or_else(|| refused.into_iter().next().map(|(_, reason)| reason)),
-        obstacles,
-    };
-    (code, Json(ready))
-}
-
-async fn text(State(ops): State<Ops>) -> impl IntoResponse {
-    let (redis, mongo) = (ops.health.redis.lately(), ops.health.mongo.lately());
-    ops.metrics.redis_up.set(redis.into());
-    ops.metrics.mongo_up.set(mongo.into());
-    let refused = ops.health.refusals.reasons();
-    for part in [Part::Redis, Part::Mongo] {
-        let label = PartLabel { part: part.name() };
-        let is = refused.iter().any(|(of, _)| *of == part);
-        ops.metrics.refused.get_or_create(&label).set(is.into());
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }
 
 /// Asks Redis for signs of life until the process stops.

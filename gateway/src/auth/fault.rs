@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::NO_TOKEN;
+
 /// A reason for which a token is refused. It names a claim or a check, never a value of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
@@ -53,7 +55,7 @@ impl TokenFault {
     /// The name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Missing => "missing",
+            Self::Missing => NO_TOKEN,
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
             Self::Extension => "crit",

@@ -28,7 +28,7 @@ pub(super) struct RequestBody {
     asked: bool,
     /// How often nothing came after the client closed its side.
     vain: u8,
-    wire: Option<Arc<WireState>>,
+    wire: Arc<WireState>,
     rest: Arc<Rest>,
 }
 
@@ -45,10 +45,8 @@ struct Unread {
 
 impl RequestBody {
     /// The body, and what will be left of it. `wire` is the connection whose client may close its side after all of it.
-    pub(super) fn new(incoming: Incoming, wire: Option<Arc<WireState>>) -> (Self, Arc<Rest>) {
-        if let Some(wire) = &wire {
-            wire.hold_end();
-        }
+    pub(super) fn new(incoming: Incoming, wire: Arc<WireState>) -> (Self, Arc<Rest>) {
+        wire.hold_end();
         let rest = Arc::<Rest>::default();
         let body = Self {
             incoming: Some(incoming),
@@ -76,13 +74,13 @@ impl Body for RequestBody {
         let frame = Pin::new(incoming).poll_frame(cx);
         if frame.is_ready() {
             self.vain = 0;
-        } else if let Some(wire) = self.wire.clone().filter(|wire| wire.end_seen()) {
+        } else if self.wire.end_seen() {
             // The connection may have read more than it has given out.
             self.vain += 1;
             if self.vain <= VAIN {
                 cx.waker().wake_by_ref();
             } else {
-                wire.tell_end();
+                self.wire.tell_end();
             }
         }
         frame

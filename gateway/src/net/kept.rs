@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,7 +21,29 @@ pub(super) struct Kept {
     wire: Arc<WireState>,
     /// Requests that are not answered yet.
     asked: AtomicUsize,
+    /// The latest of them waits for packets of Socket.IO.
+    polls: AtomicBool,
     waits: Mutex<Waits>,
+}
+
+/// The reason why a connection is kept no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// No request came.
+    Idle,
+    /// The header of a request did not come in time.
+    HalfHeader,
+}
+
+/// What goes on over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Nothing.
+    Idle,
+    /// A request has begun: at least some of its header was read.
+    Request,
+    /// A client of Socket.IO waits for packets.
+    Poll,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,14 +55,15 @@ struct Waits {
 }
 
 impl Waits {
-    /// Whether it has waited for too long.
-    fn over(&mut self, has_read: bool, keep: Duration, now: Instant) -> bool {
+    /// Returns the reason if it has waited for too long.
+    fn over(&mut self, has_read: bool, keep: Duration, now: Instant) -> Option<Over> {
         if has_read {
             let begun = *self.begun.get_or_insert(now);
-            return now.duration_since(begun) > HEADER_TIMEOUT;
+            let over = now.duration_since(begun) > HEADER_TIMEOUT;
+            return over.then_some(Over::HalfHeader);
         }
         let most = if self.first { HEADER_TIMEOUT } else { keep };
-        now.duration_since(self.since) > most
+        (now.duration_since(self.since) > most).then_some(Over::Idle)
     }
 }
 
@@ -49,6 +72,7 @@ impl Kept {
         Self {
             wire,
             asked: AtomicUsize::new(0),
+            polls: AtomicBool::new(false),
             waits: Mutex::new(Waits {
                 since: Instant::now(),
                 begun: None,
@@ -57,8 +81,9 @@ impl Kept {
         }
     }
 
-    /// A request has come.
-    pub(super) fn asked(&self) {
+    /// A request has come; `polls` if it waits for packets of Socket.IO.
+    pub(super) fn asked(&self, polls: bool) {
+        self.polls.store(polls, Ordering::Release);
         self.asked.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -74,16 +99,28 @@ impl Kept {
     }
 
     /// Returns when the connection was kept for `keep` without a request, or for too long with half a header.
-    pub(super) async fn over(&self, keep: Duration) {
+    pub(super) async fn over(&self, keep: Duration) -> Over {
         loop {
             tokio::time::sleep(LOOK.min(keep)).await;
-            if self.asked.load(Ordering::Acquire) == 0
-                && self
-                    .waits()
-                    .over(self.wire.has_read(), keep, Instant::now())
-            {
-                return;
+            if self.asked.load(Ordering::Acquire) > 0 {
+                continue;
             }
+            let has_read = self.wire.has_read();
+            let over = self.waits().over(has_read, keep, Instant::now());
+            if let Some(over) = over {
+                return over;
+            }
+        }
+    }
+
+    /// Returns what goes on over the connection.
+    pub(super) fn now(&self) -> Use {
+        let asked = self.asked.load(Ordering::Acquire) > 0;
+        match (asked, self.polls.load(Ordering::Acquire)) {
+            (true, true) => Use::Poll,
+            (true, false) => Use::Request,
+            (false, _) if self.wire.has_read() => Use::Request,
+            (false, _) => Use::Idle,
         }
     }
 
@@ -106,11 +143,27 @@ mod tests {
             first,
         };
         let mut kept = waits(false);
-        assert!(!kept.over(false, keep, at(75)));
-        assert!(kept.over(false, keep, at(76)));
-        assert!(!kept.over(true, keep, at(76)), "a request has begun");
-        assert!(!kept.over(true, keep, at(96)));
-        assert!(kept.over(true, keep, at(97)));
-        assert!(waits(true).over(false, keep, at(21)), "the first one");
+        assert_eq!(kept.over(false, keep, at(75)), None);
+        assert_eq!(kept.over(false, keep, at(76)), Some(Over::Idle));
+        assert_eq!(kept.over(true, keep, at(76)), None, "a request has begun");
+        assert_eq!(kept.over(true, keep, at(96)), None);
+        assert_eq!(kept.over(true, keep, at(97)), Some(Over::HalfHeader));
+        let first = waits(true).over(false, keep, at(21));
+        assert_eq!(first, Some(Over::Idle), "the first one");
+    }
+
+    #[test]
+    fn a_request_begins_with_its_first_byte() {
+        let wire = Arc::<WireState>::default();
+        let kept = Kept::new(Arc::clone(&wire));
+        assert_eq!(kept.now(), Use::Idle);
+        wire.note_read();
+        assert_eq!(kept.now(), Use::Request);
+        kept.asked(true);
+        assert_eq!(kept.now(), Use::Poll);
+        kept.answered();
+        assert_eq!(kept.now(), Use::Idle);
+        kept.asked(false);
+        assert_eq!(kept.now(), Use::Request);
     }
 }

@@ -1,6 +1,7 @@
 //! A TCP connection that can be cut off from outside, even while a write to it does not return.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 use socket2::SockRef;
+use ticket_shared::http::ParseFailures;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -29,7 +31,9 @@ pub struct WireState {
     end_seen: AtomicBool,
     /// Something was read since it was last forgotten.
     has_read: AtomicBool,
-    wakers: Mutex<[Option<Waker>; 2]>,
+    /// The header of its request did not come in time.
+    timed_out: AtomicBool,
+    wakers: Mutex<[Option<Waker>; 3]>,
 }
 
 /// Which of the wakers.
@@ -37,6 +41,8 @@ pub struct WireState {
 enum Side {
     Read = 0,
     Write = 1,
+    /// Of who waits until the client closes its side.
+    End = 2,
 }
 
 impl WireState {
@@ -58,11 +64,26 @@ impl WireState {
     /// Tells from now on that the client has closed its side.
     pub(super) fn tell_end(&self) {
         self.end_held.store(false, Ordering::Release);
-        let reader = {
-            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            wakers[Side::Read as usize].take()
-        };
-        reader.into_iter().for_each(Waker::wake);
+        self.wake(Side::Read);
+    }
+
+    /// Resolves once the client has closed its side, as was held back.
+    pub(crate) async fn ended(&self) {
+        poll_fn(|cx| {
+            self.register(Side::End, cx);
+            if self.end_seen() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Ends the reading: the header of a request did not come in time, and its client is told.
+    pub(super) fn time_out(&self) {
+        self.timed_out.store(true, Ordering::Release);
+        self.wake(Side::Read);
     }
 
     /// Whether the client has closed its side, as was held back.
@@ -73,6 +94,10 @@ impl WireState {
     /// Whether something was read.
     pub(super) fn has_read(&self) -> bool {
         self.has_read.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_read(&self) {
+        self.has_read.store(true, Ordering::Release);
     }
 
     /// From now on nothing was.
@@ -87,28 +112,38 @@ impl WireState {
 
     /// Fails where the connection was cut off; else makes sure that a later cut wakes this task.
     fn check(&self, side: Side, cx: &Context<'_>) -> io::Result<()> {
-        {
-            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = &mut wakers[side as usize];
-            if !slot
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
-                *slot = Some(cx.waker().clone());
-            }
-        }
+        self.register(side, cx);
         // After the waker stands there: a cut in between is seen here or wakes.
         if self.aborted() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
     }
+
+    fn register(&self, side: Side, cx: &Context<'_>) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut wakers[side as usize];
+        if !slot
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *slot = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self, side: Side) {
+        let waker = {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            wakers[side as usize].take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// The connection.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: ParseFailures<TcpStream>,
     state: Arc<WireState>,
     /// Given back once the connection is closed.
     _seat: Option<Arc<Seat>>,
@@ -117,7 +152,7 @@ pub struct Wire {
 impl Wire {
     pub(super) fn new(stream: TcpStream, state: Arc<WireState>, seat: Option<Arc<Seat>>) -> Self {
         Self {
-            stream,
+            stream: ParseFailures::new(stream),
             state,
             _seat: seat,
         }
@@ -128,7 +163,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         if self.state.aborted() {
             // What the client did not take would keep the connection in the system's hands for long.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(self.stream.stream()).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -140,15 +175,20 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.state.check(Side::Read, cx)?;
+        if self.state.timed_out.load(Ordering::Acquire) {
+            self.stream.time_out();
+            return Poll::Ready(Ok(()));
+        }
         let (before, room) = (buf.filled().len(), buf.remaining());
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.state.has_read.store(true, Ordering::Release);
+            self.state.note_read();
         } else if room > 0
             && matches!(read, Poll::Ready(Ok(())))
             && self.state.end_held.load(Ordering::Acquire)
         {
             self.state.end_seen.store(true, Ordering::Release);
+            self.state.wake(Side::End);
             return Poll::Pending;
         }
         read

@@ -17,6 +17,9 @@ use crate::{
     net::{HEADER_BYTES, Peer},
 };
 
+/// The packet of Engine.IO that says nothing.
+const NOOP: &str = "6";
+
 /// Counts requests, and decides who may begin a Socket.IO connection. Refusing here, with an HTTP status, lets the
 /// client's own back-off try again; one that is refused later, by the namespace, gives up.
 pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -85,7 +88,23 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         request.extensions_mut().insert(observer);
         return next.run(lean(request)).await;
     }
-    in_time(request, next).await
+    match peer.filter(|_| request.method() == Method::GET) {
+        Some(peer) => polled(&peer, request, next).await,
+        None => in_time(request, next).await,
+    }
+}
+
+/// Answers a poll; with nothing once its client has closed its side. It may be gone, and packets must not be given to a
+/// connection that nobody reads, or it may wait for an answer, and polls again.
+async fn polled(peer: &Peer, request: Request, next: Next) -> Response {
+    tokio::select! {
+        biased;
+        answer = next.run(request) => answer,
+        () = peer.wire.ended() => {
+            let text = HeaderValue::from_static("text/plain; charset=UTF-8");
+            ([(header::CONTENT_TYPE, text)], NOOP).into_response()
+        }
+    }
 }
 
 /// The bytes of the request's header, about as they came. The HTTP server bounds the buffer that it reads into, which

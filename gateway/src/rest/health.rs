@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use ticket_shared::http::Exposition;
 
 use crate::app::App;
 
@@ -61,8 +62,10 @@ fn readiness(ready: bool) -> StatusCode {
     }
 }
 
-/// `GET /metrics`, in the text format of Prometheus.
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], app.metrics_text()).into_response()
+/// `GET /metrics`, in the format that is asked for.
+pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let format = Exposition::accepted(accept.and_then(|value| value.to_str().ok()));
+    let content_type = [(header::CONTENT_TYPE, format.content_type())];
+    (content_type, format.of(app.metrics_text())).into_response()
 }

@@ -18,6 +18,7 @@ use ticket_shared::{
     id::Id,
 };
 
+use super::coding::Coding;
 use crate::{
     access::Caller,
     admission::Client,
@@ -50,6 +51,7 @@ async fn read(request: Request) -> Result<Value, Error> {
     if !is_json(request.headers()) {
         return Err(Error::MediaType);
     }
+    let coding = Coding::of(request.headers())?;
     // Said before the client is told to go on (RFC 9110, 10.1.1).
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -67,6 +69,7 @@ async fn read(request: Request) -> Result<Value, Error> {
                 Error::Malformed("the body ends too early, or its chunks are none")
             }
         })?;
+    let bytes = coding.decode(bytes)?;
     // The former server took a byte order mark.
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     from_client(text).map_err(|_| Error::Malformed("the body must be JSON"))
@@ -143,9 +146,15 @@ impl Query {
         names
     }
 
+    /// The value of a parameter; an empty one is none.
+    fn given(&self, name: &str) -> Option<&str> {
+        let text = self.0.get(name)?;
+        (!text.is_empty()).then_some(text)
+    }
+
     /// How many items are wanted: 1 to 200, 50 where nothing is said.
     pub(super) fn limit(&self) -> Result<usize, Error> {
-        match self.0.get("limit").map(|text| text.parse::<usize>()) {
+        match self.given("limit").map(str::parse::<usize>) {
             None => Ok(50),
             Some(Ok(limit @ 1..=200)) => Ok(limit),
             Some(_) => Err(Invalid::new("limit", "must be a number from 1 to 200").into()),
@@ -154,7 +163,7 @@ impl Query {
 
     /// A `seq`.
     pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Error> {
-        match self.0.get(name).map(|text| text.parse::<u64>()) {
+        match self.given(name).map(str::parse::<u64>) {
             None => Ok(None),
             // Far beyond any counter, and safe to count from.
             Some(Ok(seq)) if seq <= 1 << 53 => Ok(Some(seq)),
@@ -168,12 +177,7 @@ impl Query {
         name: &str,
         read: fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        match self
-            .0
-            .get(name)
-            .filter(|text| !text.is_empty())
-            .map(|text| read(text))
-        {
+        match self.given(name).map(read) {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err(Invalid::new(name, "is not one that was given out").into()),

@@ -1,6 +1,6 @@
 //! `/tickets`: list, open, show, count.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
@@ -140,18 +140,43 @@ pub(super) async fn create(
         .into_response())
 }
 
+/// The key, or the text that it quotes: the header is a string of structured fields (RFC 9651), which not all callers write.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    match key.to_str() {
-        Ok(key) if (1..=limits::ID).contains(&key.len()) => Ok(Some(key.to_owned())),
+    let key = key.to_str().ok().map(|key| unquoted(key.trim()));
+    match key {
+        Some(key) if (1..=limits::ID).contains(&key.len()) => Ok(Some(key.into_owned())),
         _ => Err(Invalid::new(
             "Idempotency-Key",
             "must be 1 to 128 visible ASCII characters",
         )
         .into()),
     }
+}
+
+/// The text of a quoted string; whatever is none stays as it is.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let inside = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let Some(inside) = inside else {
+        return text.into();
+    };
+    let mut plain = String::with_capacity(inside.len());
+    let mut letters = inside.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => return text.into(),
+            '\\' => match letters.next() {
+                Some(escaped @ ('"' | '\\')) => plain.push(escaped),
+                _ => return text.into(),
+            },
+            other => plain.push(other),
+        }
+    }
+    plain.into()
 }
 
 /// What a request says, as far as it counts. Formatting of the JSON does not.
@@ -169,4 +194,36 @@ fn fingerprint(new: &NewTicket) -> String {
     let mut start = [0; 12];
     start.copy_from_slice(&digest[..12]);
     Id::from_bytes(start).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_be_quoted() {
+        let key = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("idempotency-key", text.parse().unwrap());
+            idempotency_key(&headers).ok().flatten()
+        };
+        for (text, plain) in [
+            ("a", "a"),
+            ("\"a\"", "a"),
+            (" \"a\" ", "a"),
+            (r#""a\"b\\""#, r#"a"b\"#),
+            // No strings, so taken as they are.
+            ("\"a", "\"a"),
+            ("a\"", "a\""),
+            ("\"", "\""),
+            (r#""a\b""#, r#""a\b""#),
+            (r#""a"b""#, r#""a"b""#),
+            (r#""a\""#, r#""a\""#),
+        ] {
+            assert_eq!(key(text).as_deref(), Some(plain), "{text}");
+        }
+        for none in ["", "\"\"", " "] {
+            assert_eq!(key(none), None, "{none}");
+        }
+    }
 }
