@@ -113,10 +113,13 @@ mod tests {
         let members = [gzip(b"{"), gzip(b"}")].concat();
         assert_eq!(decode(&members).unwrap(), "{}");
         assert_eq!(
-            decode(&gzip(&[b' '; limits::FRAME])).unwrap().len(),
+            decode(&gzip(&vec![b' '; limits::FRAME])).unwrap().len(),
             limits::FRAME
         );
-        let bombs = [gzip(&[b' '; limits::FRAME + 1]), gzip(&vec![0; 50_000_000])];
+        let bombs = [
+            gzip(&vec![b' '; limits::FRAME + 1]),
+            gzip(&vec![0; 50_000_000]),
+        ];
         for bomb in bombs {
             assert!(matches!(decode(&bomb), Err(Error::TooLarge)));
         }

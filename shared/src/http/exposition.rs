@@ -1,16 +1,16 @@
-//! The formats of `/metrics`: OpenMetrics for clients that ask for it, and Prometheus' older text format for all others.
+//! The formats of `/metrics`: `OpenMetrics` for clients that ask for it, and Prometheus' older text format for all others.
 
 /// A text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposition {
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
     /// The text format 0.0.4, which every tool reads.
     Text,
 }
 
 impl Exposition {
-    /// Chooses by the value of `Accept`: OpenMetrics if it is named and not rated below plain text.
+    /// Chooses by the value of `Accept`: `OpenMetrics` if it is named and not rated below plain text.
     pub fn accepted(accept: Option<&str>) -> Self {
         let accept = accept.unwrap_or_default();
         let open = quality(accept, "application/openmetrics-text");
@@ -30,7 +30,7 @@ impl Exposition {
         }
     }
 
-    /// Converts metrics from OpenMetrics, in which they are encoded.
+    /// Converts metrics from `OpenMetrics`, in which they are encoded.
     pub fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -93,7 +93,9 @@ fn suffix(kind: &str) -> &'static str {
 }
 
 fn push(text: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| text.push_str(part));
+    for part in parts {
+        text.push_str(part);
+    }
     text.push('\n');
 }
 
