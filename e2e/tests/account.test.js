@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { frame, Polling, RawSocket } from "../harness/raw.js";
+import { frame, Polling, RawSocket, Wire } from "../harness/raw.js";
 import { someone, stack } from "../harness/stack.js";
 import { until } from "../harness/wait.js";
 
@@ -93,6 +93,44 @@ function unmasked(bytes) {
   const key = bytes.subarray(skip, skip + 4);
   return Buffer.from(bytes.subarray(skip + 4).map((byte, i) => byte ^ key[i & 3]));
 }
+
+const text = frame(1, `42["typing","${"x".repeat(70_000)}"]`);
+const more = frame(0, "x", { fin: false });
+/** Pieces that come half a second apart, the last of them again and again. @type {[string, Uint8Array[]][]} */
+const dripped = [
+  ["a text without an end", [frame(1, "42", { fin: false }), more]],
+  ["a binary message without an end, and pings between its frames", [frame(2, "x", { fin: false }), frame(9, "x"), more]],
+  ["frames without bytes", [frame(1, "", { fin: false }), frame(0, "", { fin: false })]],
+  ["a frame that comes byte by byte", [text.subarray(0, 40), Buffer.from("x")]],
+  ["a header that comes byte by byte", [...text.subarray(0, 14)].map((byte) => Buffer.from([byte]))],
+  ["a ping that comes byte by byte", [frame(9, "x".repeat(100)).subarray(0, 10), Buffer.from("x")]],
+];
+for (const [name, pieces] of dripped) {
+  test(`${name}: the connection ends for it, before and in the namespace`, { timeout: 180_000 }, async () => {
+    for (const namespace of [true, false]) {
+      const socket = await RawSocket.open(port(), { namespace });
+      await until("the first ping is answered", () => socket.heard.includes(Buffer.from([0x81, 1, 0x32])));
+      let at = 0;
+      const drip = setInterval(() => socket.write(pieces[Math.min(at++, pieces.length - 1)]), 500);
+      await until("the end of the connection", () => socket.ended, NOTICED);
+      clearInterval(drip);
+      // Not for its heartbeat, nor because it has not come in.
+      assert.equal(socket.closeCode, 1008, `${namespace}`);
+    }
+  });
+}
+
+test("a body of long-polling that comes byte by byte ends the session", { timeout: 180_000 }, async () => {
+  const polling = await Polling.open(port());
+  const wire = new Wire(port());
+  wire.write(`POST ${polling.path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\n42`);
+  const drip = setInterval(() => wire.write("x"), 500);
+  await until("an answer", () => wire.heard.length > 0 || wire.ended, NOTICED);
+  clearInterval(drip);
+  assert.match(wire.heard.toString(), /^HTTP\/1.1 408 [^]*{"code":3/, "the engine's answer, not that to any slow request");
+  assert.equal((await polling.post("3")).status, 400);
+  wire.close();
+});
 
 test("an event within its bounds is answered, and its attachments refused", async () => {
   const socket = await RawSocket.open(port());

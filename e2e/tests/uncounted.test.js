@@ -53,3 +53,23 @@ test("requests for sessions that nobody has are limited by address, and others a
   wire.close();
   assert.equal((await polling.post("3")).status, 200, "a session that is there");
 });
+
+test("requests of a session that carry nothing end it", async () => {
+  const polling = await Polling.open(port(), { headers: elsewhere() });
+  const wire = new Wire(port());
+  wire.write(`POST ${polling.path} HTTP/1.1\r\nHost: x\r\n${polling.headers}Content-Length: 0\r\n\r\n`.repeat(1_000));
+  await until("the session is over", () => /Session ID unknown/.test(wire.heard.toString("latin1")));
+  wire.close();
+  // Its address may be turned away by now.
+  assert.ok([400, 429].includes((await polling.get()).status));
+});
+
+test("requests of a session that fail are limited by address, and the session goes on", async () => {
+  const polling = await Polling.open(port(), { headers: elsewhere() });
+  const wire = new Wire(port());
+  const path = polling.path.replace("polling", "grpc");
+  wire.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${polling.headers}\r\n`.repeat(5_000));
+  await until("one is refused", () => /HTTP\/1\.1 429 [^]*rate_limited/.test(wire.heard.toString("latin1")));
+  wire.close();
+  assert.equal((await polling.post("3")).status, 200);
+});

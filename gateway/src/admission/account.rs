@@ -48,7 +48,7 @@ pub struct Account {
 
 impl Account {
     /// The account of a session that `client` is about to open.
-    pub(crate) fn new(
+    pub fn new(
         admission: &Arc<Admission>,
         client: Option<Client>,
         place: Option<Place>,
@@ -217,12 +217,18 @@ impl SessionObserver for Account {
                 self.event_grows(step).err().unwrap_or(Verdict::Accept)
             }
             // They are taken even if there are too many: nothing is made of them.
-            Received::Heartbeat | Received::Control => self.counted(Verdict::Accept),
+            Received::Heartbeat | Received::Control | Received::Request => {
+                self.counted(Verdict::Accept)
+            }
         }
     }
 
     fn overflowed(&self) {
         self.line.end("its queue is full");
+    }
+
+    fn unfinished(&self) {
+        self.cut(Cut::EventUnfinished);
     }
 
     fn closed(&self) {

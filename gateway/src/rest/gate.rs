@@ -88,10 +88,23 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         request.extensions_mut().insert(observer);
         return next.run(lean(request)).await;
     }
-    match peer.filter(|_| request.method() == Method::GET) {
+    let answer = match peer.filter(|_| request.method() == Method::GET) {
         Some(peer) => polled(&peer, request, next).await,
         None => in_time(request, next).await,
+    };
+    let stays = || {
+        sid.as_deref()
+            .is_some_and(|sid| known && app.admission.knows(sid))
+    };
+    // A request that fails carries nothing that its session could be counted for.
+    if let Some(client) = client
+        && answer.status().is_client_error()
+        && stays()
+        && let Err(error) = app.admission.address(client)
+    {
+        return error.into_response();
     }
+    answer
 }
 
 /// Answers a poll; with nothing once its client has closed its side. It may be gone, and packets must not be given to a

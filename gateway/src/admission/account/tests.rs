@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::{super::tests::admission, *};
 
 fn account(args: &[&str]) -> Arc<Account> {
@@ -60,7 +62,7 @@ fn everything_but_an_event_is_counted_here() {
         let expected = [Verdict::Ignore, Verdict::Ignore, Verdict::Close];
         assert_eq!(tail(verdicts), expected, "{refused}");
     }
-    for harmless in [Received::Heartbeat, Received::Control] {
+    for harmless in [Received::Heartbeat, Received::Control, Received::Request] {
         let expected = [Verdict::Accept, Verdict::Accept, Verdict::Close];
         assert_eq!(tail(of(harmless)), expected);
     }
@@ -84,4 +86,23 @@ fn an_event_beyond_its_bounds_ends_the_session() {
     assert_eq!(text(&it, "511-[\"a\"]"), Verdict::Close);
     let large = format!("51-[\"{}\"]", "x".repeat(64 * 1024));
     assert_eq!(text(&it, &large), Verdict::Close);
+}
+
+#[tokio::test]
+async fn an_event_whose_attachments_do_not_come_ends_after_five_seconds() {
+    let all = [&[][..], &[1], &[1, 1]].map(|came| async move {
+        let (it, began) = (account(&[]), Instant::now());
+        assert_eq!(text(&it, "53-[\"a\"]"), Verdict::Accept);
+        for bytes in came {
+            assert_eq!(it.received(Received::Binary(*bytes)), Verdict::Accept);
+        }
+        let ended = async {
+            while !it.line().ended() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ended = tokio::time::timeout(6 * UNFINISHED, ended).await;
+        assert!(ended.is_ok() && began.elapsed() >= UNFINISHED);
+    });
+    futures::future::join_all(all).await;
 }

@@ -10,7 +10,7 @@ use crate::{
     config::EngineIoConfig,
     errors::Error,
     handler::EngineIoHandler,
-    session::Session,
+    session::{Received, Session},
     socket::{DisconnectReason, Socket, Upgrade},
 };
 
@@ -76,7 +76,7 @@ impl<H: EngineIoHandler> EngineIo<H> {
     /// its failure touches the session: that is served over polling until the upgrade is complete.
     pub(crate) fn begin_upgrade(&self, sid: Sid) -> Result<Upgrade<H::Data>, Error> {
         let socket = self.get_socket(sid).ok_or(Error::UnknownSessionID(sid))?;
-        if socket.is_ws() {
+        if !socket.admits(Received::Request) || socket.is_ws() {
             return Err(Error::MultipleWebsocketRequests);
         }
         Upgrade::begin(socket).ok_or(Error::MultipleWebsocketRequests)

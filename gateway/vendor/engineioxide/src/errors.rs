@@ -16,6 +16,8 @@ pub enum Error {
     WsTransport(#[from] Box<tungstenite::Error>),
     #[error("heartbeat timeout")]
     HeartbeatTimeout,
+    #[error("a message did not come whole in time, or came in too many pieces")]
+    Unfinished,
     #[error("upgrade error")]
     Upgrade,
     #[error("multiple ws upgrade requests")]
@@ -44,6 +46,12 @@ impl<B> From<Error> for Response<ResponseBody<B>> {
                 .unwrap(),
 
             Error::UnknownSessionID(_) => refusal(1, "Session ID unknown"),
+
+            Error::Unfinished => {
+                let mut res = refusal(3, "Bad request");
+                *res.status_mut() = StatusCode::REQUEST_TIMEOUT;
+                res
+            }
 
             Error::WebSocketVersion => {
                 let mut res = refusal(3, "Bad request");

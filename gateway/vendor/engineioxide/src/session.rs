@@ -38,6 +38,9 @@ pub trait SessionObserver: fmt::Debug + Send + Sync + 'static {
     /// A packet had no room and is lost: from now on the client misses something.
     fn overflowed(&self);
 
+    /// A message of the client did not come whole in time, or came in too many pieces. The session is closed for it.
+    fn unfinished(&self) {}
+
     /// The session is over. Called once, after which it can't be found any more.
     fn closed(&self);
 }
@@ -53,6 +56,8 @@ pub enum Received<'a> {
     Heartbeat,
     /// A ping or pong of the websocket.
     Control,
+    /// A request that carries no packet: one for an upgrade, an empty one, a poll that its client gave up.
+    Request,
 }
 
 /// The decision about what was received.

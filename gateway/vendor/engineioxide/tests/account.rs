@@ -232,6 +232,9 @@ async fn the_account_follows_an_upgrade_and_no_other_request() {
     drop(ws);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let expected = [
+        "received Request",
+        "received Request",
+        "received Request",
         r#"received Message("ignore")"#,
         "received Heartbeat",
         "carried Websocket upgrade",
@@ -278,4 +281,19 @@ async fn a_body_ends_where_the_session_does() {
         "closed",
     ];
     assert_eq!(diary.take(), seen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_carry_nothing_are_seen() {
+    let (mut svc, diary) = (server(), Arc::new(Diary::default()));
+    let (_, of) = polling(&mut svc, &diary).await;
+    let (_, ping) = ask(&mut svc, request(&diary, ""), Method::GET, &of, "").await;
+    assert_eq!(ping, "2");
+    diary.take();
+    let poll = ask(&mut svc, request(&diary, ""), Method::GET, &of, "");
+    let given_up = tokio::time::timeout(Duration::from_secs(1), poll).await;
+    assert!(given_up.is_err());
+    let (status, _) = ask(&mut svc, request(&diary, ""), Method::POST, &of, "").await;
+    assert_eq!(status, 200);
+    assert_eq!(diary.take(), ["received Request", "received Request"]);
 }

@@ -1,4 +1,5 @@
-//! The stream below a websocket, which frames can be written to as they are, past the websocket.
+//! The stream below a websocket, which frames can be written to as they are, past the websocket, and which counts those
+//! that are read.
 //!
 //! They may be written while the websocket has nothing buffered. What the stream does not take at once it keeps, and
 //! writes before anything else.
@@ -14,7 +15,10 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::outlet::{SharedText, frame_header};
+use crate::{
+    outlet::{SharedText, frame_header},
+    transport::frames::Frames,
+};
 
 /// The most frames in one write.
 const FRAMES: usize = 64;
@@ -23,6 +27,7 @@ const FRAMES: usize = 64;
 pub(super) struct Ahead<S> {
     stream: S,
     rest: VecDeque<Bytes>,
+    frames: Frames,
 }
 
 impl<S> Ahead<S>
@@ -33,7 +38,13 @@ where
         Self {
             stream,
             rest: VecDeque::new(),
+            frames: Frames::default(),
         }
+    }
+
+    /// The frames that were read.
+    pub(super) fn frames(&self) -> &Frames {
+        &self.frames
     }
 
     /// Keeps a message that is larger than the websocket should copy. It is for the next flush, and the websocket must have
@@ -104,7 +115,10 @@ where
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.frames.read(&buf.filled()[before..]);
+        read
     }
 }
 

@@ -5,6 +5,7 @@ use engineioxide_core::{OpenPacket, Sid, TransportType};
 use crate::config::EngineIoConfig;
 
 mod ahead;
+mod frames;
 mod handshake;
 pub mod polling;
 pub mod ws;

@@ -7,13 +7,19 @@ use futures_util::{StreamExt, stream};
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::Full;
+use smallvec::smallvec;
 use tokio_util::future::FutureExt as _;
 
 use engineioxide_core::{Packet, ProtocolVersion, Sid, TransportType};
 
 use crate::{
-    DisconnectReason, body::ResponseBody, engine::EngineIo, errors::Error,
-    handler::EngineIoHandler, session::Received, transport::make_open_packet,
+    DisconnectReason, Socket,
+    body::ResponseBody,
+    engine::EngineIo,
+    errors::Error,
+    handler::EngineIoHandler,
+    session::Received,
+    transport::{make_open_packet, ws::UNFINISHED},
 };
 
 /// Create a response for http request
@@ -88,6 +94,9 @@ where
     H: EngineIoHandler,
 {
     let socket = engine.get_socket(sid).ok_or(Error::UnknownSessionID(sid))?;
+    if socket.cancellation_token.is_cancelled() {
+        return Err(Error::UnknownSessionID(sid));
+    }
     if !socket.is_http() {
         return Err(Error::TransportMismatch);
     }
@@ -96,6 +105,10 @@ where
     // In case of multiple http polling, session should be closed
     let mut rx = match socket.internal_rx.try_lock() {
         Ok(s) => s,
+        // The session ends, or the request before was the last one of it.
+        Err(_) if socket.cancellation_token.is_cancelled() => {
+            return Err(Error::UnknownSessionID(sid));
+        }
         Err(_) => {
             socket.close(DisconnectReason::MultipleHttpPollingError);
             return Err(Error::MultipleHttpPolling);
@@ -106,6 +119,7 @@ where
     tracing::debug!(%sid, %protocol, supports_binary = socket.supports_binary, "polling request");
 
     let max_payload = engine.config.max_payload;
+    let mut given_up = GivenUp(Some(&socket));
     let payload = {
         // Prepend the packet peeked during the previous
         // polling request so it is encoded first, ahead of the newly received packets.
@@ -118,16 +132,22 @@ where
             .with_cancellation_token(&socket.cancellation_token)
             .await
     };
+    given_up.0 = None;
 
-    let Some(Payload {
+    // A session that was closed with nothing to send: the request that waits gets what the JavaScript server answers it.
+    // An empty payload holds no packet, which clients take for a broken one.
+    let Payload {
         data,
         has_binary,
         peeked,
-    }) = payload
-    else {
-        #[cfg(feature = "tracing")]
-        tracing::debug!(%sid, "session closed while polling, returning empty payload");
-        return Ok(http_response(StatusCode::OK, "", false));
+    } = match payload.filter(|payload| !payload.data.is_empty()) {
+        Some(payload) => payload,
+        None => {
+            #[cfg(feature = "tracing")]
+            tracing::debug!(%sid, "session closed while polling");
+            let last = stream::iter([smallvec![Packet::Noop]]);
+            payload::encoder(last, protocol, socket.supports_binary, max_payload).await
+        }
     };
 
     // set back the peeked packet so it can be read again
@@ -138,6 +158,17 @@ where
     tracing::trace!(%sid, %protocol, supports_binary = socket.supports_binary, "sending data: {:?}", data);
 
     Ok(http_response(StatusCode::OK, data, has_binary))
+}
+
+/// A poll that is under way. Dropped with its socket, it counts as a request for nothing: its client is gone.
+struct GivenUp<'a, D: Default + Send + Sync + 'static>(Option<&'a Socket<D>>);
+
+impl<D: Default + Send + Sync + 'static> Drop for GivenUp<'_, D> {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0 {
+            socket.admits(Received::Request);
+        }
+    }
 }
 
 /// Handle http polling post request
@@ -166,7 +197,19 @@ where
     let packets = payload::decoder(body, content_type, protocol, engine.config.max_payload);
     futures_util::pin_mut!(packets);
 
-    while let Some(packet) = packets.next().await {
+    let mut empty = true;
+    loop {
+        let Ok(packet) = tokio::time::timeout(UNFINISHED, packets.next()).await else {
+            if let Some(account) = socket.queue.account() {
+                account.unfinished();
+            }
+            engine.close_session(sid, DisconnectReason::TransportError);
+            return Err(Error::Unfinished);
+        };
+        let Some(packet) = packet else {
+            break;
+        };
+        empty = false;
         // A packet before may have closed it.
         if socket.cancellation_token.is_cancelled() {
             return Err(Error::UnknownSessionID(sid));
@@ -210,6 +253,9 @@ where
                 return Err(e.into());
             }
         }?;
+    }
+    if empty {
+        socket.admits(Received::Request);
     }
     Ok(http_response(StatusCode::OK, "ok", false))
 }

@@ -17,7 +17,10 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt, future::Either};
 use http::{Request, Response, StatusCode, request::Parts};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -56,6 +59,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// dropped at once with something unread, the client would be sent a reset that can overtake the reason.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 1024 * 1024;
+/// The time in which a message of a client must come whole.
+pub(super) const UNFINISHED: Duration = Duration::from_secs(5);
 /// The pauses between the answers to polling requests that wait while their client upgrades: the client asks again if it
 /// has not heard of the answer to its probe yet, and can't go on before it is answered once more.
 const RELEASE: Duration = Duration::from_millis(50);
@@ -92,34 +97,63 @@ where
         self.ws.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next frame. Nothing is read while the answer to the one before can't be written.
-    async fn next(&self) -> Option<Result<Message, tungstenite::Error>> {
+    /// The next frame. Nothing is read while the answer to the one before can't be written. A message that does not come
+    /// whole in time ends the connection.
+    async fn next(&self) -> Option<Result<Message, Error>> {
+        // In a box, as nearly all messages come whole.
+        let mut limit: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
-            let mut ws = self.ws();
-            // These are changed with the lock only.
-            if self.answering.load(Ordering::Relaxed) {
-                match ws.poll_flush_unpin(cx) {
-                    Poll::Ready(Ok(())) => self.answering.store(false, Ordering::Relaxed),
-                    Poll::Ready(Err(e)) => return Poll::Ready(Some(Err(e))),
-                    Poll::Pending => return Poll::Pending,
-                }
+            if self.ws().get_ref().frames().too_many() {
+                return Poll::Ready(Some(Err(self.unfinished())));
             }
-            let next = ws.poll_next_unpin(cx);
-            match &next {
-                Poll::Ready(Some(Ok(Message::Ping(_)))) => {
-                    self.answering.store(true, Ordering::Relaxed);
-                }
-                Poll::Ready(Some(Ok(Message::Close(_)))) => {
-                    self.closing.store(true, Ordering::Relaxed);
-                }
-                Poll::Ready(Some(Err(e))) => {
-                    self.close_code.store(close_code(e), Ordering::Relaxed);
-                }
-                _ => {}
+            // First: what has come by now counts, however late it is looked at.
+            if let Poll::Ready(next) = self.poll_next(cx) {
+                return Poll::Ready(next.map(|next| next.map_err(Error::from)));
             }
-            next
+            let Some(since) = self.ws().get_ref().frames().unfinished() else {
+                return Poll::Pending;
+            };
+            let end = since + UNFINISHED;
+            let limit = limit.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+            if limit.deadline() != end {
+                limit.as_mut().reset(end);
+            }
+            let over = limit.as_mut().poll(cx);
+            over.map(|()| Some(Err(self.unfinished())))
         })
         .await
+    }
+
+    fn unfinished(&self) -> Error {
+        self.close_code
+            .store(CloseCode::Policy.into(), Ordering::Relaxed);
+        Error::Unfinished
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, tungstenite::Error>>> {
+        let mut ws = self.ws();
+        // These are changed with the lock only.
+        if self.answering.load(Ordering::Relaxed) {
+            match ws.poll_flush_unpin(cx) {
+                Poll::Ready(Ok(())) => self.answering.store(false, Ordering::Relaxed),
+                Poll::Ready(Err(e)) => return Poll::Ready(Some(Err(e))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let next = ws.poll_next_unpin(cx);
+        match &next {
+            Poll::Ready(Some(Ok(Message::Ping(_)))) => {
+                self.answering.store(true, Ordering::Relaxed);
+            }
+            Poll::Ready(Some(Ok(Message::Close(_)))) => {
+                self.closing.store(true, Ordering::Relaxed);
+            }
+            Poll::Ready(Some(Err(e))) => {
+                self.close_code.store(close_code(e), Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        next
     }
 
     async fn feed(&self, message: Message) -> Result<(), tungstenite::Error> {
@@ -466,6 +500,9 @@ async fn read<H: EngineIoHandler, S>(
             socket.close(DisconnectReason::HeartbeatTimeout);
         }
         Some(Err(ref e)) => {
+            if let (Error::Unfinished, Some(account)) = (e, socket.queue.account()) {
+                account.unfinished();
+            }
             let reason =
                 Option::<DisconnectReason>::from(e).unwrap_or(DisconnectReason::TransportError);
 
@@ -773,7 +810,7 @@ where
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                 socket.admits(Received::Control);
             }
-            Some(Err(e)) => return Err(e.into()),
+            Some(Err(e)) => return Err(e),
             _ => return Err(Error::Upgrade),
         }
     }
