@@ -19,6 +19,7 @@ use ticket_shared::{
 
 mod assign_agent;
 mod dispatch;
+mod event;
 mod inbound;
 mod join_ticket;
 mod leave_ticket;
@@ -30,6 +31,7 @@ mod subscribe_queue;
 mod ticket_status_change;
 mod typing;
 
+pub use event::{Event, Payload};
 pub use inbound::Connection;
 pub use reply::Reply;
 pub use typing::Throttle;
@@ -77,7 +79,9 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
         std::future::ready(())
     };
     let admit = move |socket: SocketRef<Adapter>, TryData(auth): TryData<Value>| {
-        admit(Arc::clone(&admitting), socket, auth.ok())
+        // All else that a client sends with it is not kept while it waits.
+        let token = auth.ok().and_then(token_in);
+        admit(Arc::clone(&admitting), socket, token)
     };
     let ready = app.io.ns("/", on_connect.with(admit));
     ready
@@ -85,16 +89,23 @@ pub async fn listen(app: Arc<App>) -> Result<(), Error> {
         .map_err(|error| Error::Internal(format!("adapter: {error}")))
 }
 
+/// The token in the `auth` of a CONNECT.
+fn token_in(mut auth: Value) -> Option<String> {
+    match auth.get_mut("token")?.take() {
+        Value::String(token) => Some(token),
+        _ => None,
+    }
+}
+
 /// Lets a connection in whose caller is known. A client that is refused here does not try again by itself, which
 /// is right for one without a good token; whom to send away for a while was decided when the HTTP request came.
 async fn admit(
     app: Arc<App>,
     socket: SocketRef<Adapter>,
-    auth: Option<Value>,
+    token: Option<String>,
 ) -> Result<(), Refused> {
-    let token = auth
-        .as_ref()
-        .and_then(|auth| auth.get("token")?.as_str())
+    let token = token
+        .as_deref()
         .or_else(|| bearer(&socket.req_parts().headers));
     let account = socket.req_parts().extensions.get::<Arc<Account>>();
     let Some(account) = account.cloned() else {
@@ -210,13 +221,13 @@ fn set_up(
             };
             match item {
                 Item::Event(inbound) => {
-                    connection.taken(inbound.bytes);
+                    connection.taken(inbound.bytes());
                     if failing && inbound.arrived.elapsed() > PATIENCE {
                         inbound.reply.send::<()>(Err(late()));
                         continue;
                     }
                     // Boxed: else the task of an idle connection would be as large as the largest handler.
-                    let outcome = if inbound.event == client::SEND_MESSAGE {
+                    let outcome = if inbound.event.name == client::SEND_MESSAGE {
                         let run = run(*inbound, &connection, &mut items);
                         Box::pin(send(call, run)).await
                     } else {

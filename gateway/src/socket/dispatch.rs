@@ -7,6 +7,7 @@ use ticket_shared::event::{ErrorCode, client};
 
 use super::{
     assign_agent,
+    event::{Event, Payload},
     inbound::{Call, Connection, Inbound, Item},
     join_ticket, leave_ticket, refresh_token,
     reply::Reply,
@@ -21,12 +22,12 @@ pub(super) fn run(
     items: &mut mailbox::Receiver<Item>,
 ) -> Vec<Inbound> {
     let follows =
-        |item: &Item| matches!(item, Item::Event(next) if next.event == client::SEND_MESSAGE);
+        |item: &Item| matches!(item, Item::Event(next) if next.event.name == client::SEND_MESSAGE);
     let mut run = vec![first];
     while run.len() < RUN
         && let Some(Item::Event(next)) = items.try_recv_if(follows)
     {
-        connection.taken(next.bytes);
+        connection.taken(next.bytes());
         run.push(*next);
     }
     run
@@ -36,7 +37,7 @@ pub(super) fn run(
 pub(super) async fn send(call: Call, run: Vec<Inbound>) -> Option<ErrorCode> {
     let (payloads, replies): (Vec<_>, Vec<_>) = run
         .into_iter()
-        .map(|inbound| (inbound.payload, inbound.reply))
+        .map(|inbound| (inbound.event.payload, inbound.reply))
         .unzip();
     let work = AssertUnwindSafe(async {
         match call.app.identify.check(&call.caller) {
@@ -61,17 +62,13 @@ pub(super) async fn send(call: Call, run: Vec<Inbound>) -> Option<ErrorCode> {
 
 /// Handles one event that is no message and answers it, whatever happens.
 pub(super) async fn handle(call: Call, inbound: Inbound) -> Option<ErrorCode> {
-    let Inbound {
-        event,
-        payload,
-        reply,
-        ..
-    } = inbound;
+    let Inbound { event, reply, .. } = inbound;
+    let Event { name, payload } = event;
     let spare = reply.clone();
     let app = Arc::clone(&call.app);
-    let name = event.clone();
+    let event = name.clone();
     let work = AssertUnwindSafe(async {
-        let payload = match payload {
+        let payload = match payload.and_then(Payload::decode) {
             Ok(payload) => payload,
             Err(error) => return reply.send::<()>(Err(error)),
         };

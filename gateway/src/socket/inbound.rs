@@ -1,7 +1,6 @@
-//! From the read loop to the handler: a socket's queue, and the decoding of its events.
+//! From the read loop to the handler: a socket's queue.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     convert::Infallible,
     sync::{
@@ -11,20 +10,18 @@ use std::{
     time::Instant,
 };
 
-use serde_json::Value;
 use socketioxide::{
     extract::SocketRef,
     handler::{FromMessageParts, Value as Packet},
     socket::Socket,
 };
-use ticket_shared::{
-    domain::limits,
-    event::{Invalid, client, json::from_client},
-    id::Id,
-};
+use ticket_shared::id::Id;
 use tokio::sync::Notify;
 
-use super::Reply;
+use super::{
+    Reply,
+    event::{Event, name_of},
+};
 use crate::{
     access::{Caller, Counted},
     adapter::Adapter,
@@ -37,14 +34,12 @@ use crate::{
     ticket::follow::Seat,
 };
 
-/// How many bytes of one socket's events may wait.
+/// The bytes that the events of one socket may hold while they wait.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// The library has called the connect handler of the socket.
 const ENTERED: u8 = 1;
 /// It has called the disconnect handler, which may be before the other.
 const GONE: u8 = 2;
-/// The longest event name that is repeated in an answer.
-const NAME: usize = 64;
 
 /// What an event's handler works with.
 #[derive(Clone)]
@@ -228,7 +223,7 @@ impl Connection {
 
     /// Puts an event into the queue, or gives it back where that is full.
     fn put(&self, inbound: Inbound) -> Option<Inbound> {
-        let bytes = inbound.bytes;
+        let bytes = inbound.bytes();
         let events = self.events.fetch_add(1, Ordering::AcqRel);
         let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
         let full = events >= self.account.admission().limits().inflight_events
@@ -251,14 +246,20 @@ impl Connection {
     }
 }
 
-/// One event of a client, decoded.
+/// One event of a client in the queue.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    pub event: Cow<'static, str>,
-    pub payload: Result<Value, Error>,
+    pub event: Event,
     pub reply: Reply,
-    pub bytes: usize,
     pub arrived: Instant,
+}
+
+impl Inbound {
+    /// The bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        // The reply holds the name once more.
+        size_of::<Self>() + self.event.held() + self.event.name_held()
+    }
 }
 
 /// An extractor that does all the work: it runs in the read loop, in the order of arrival, and puts the event
@@ -274,20 +275,17 @@ impl FromMessageParts<Adapter> for Enqueued {
         packet: &mut Packet,
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        let reply = |event: &Cow<'static, str>| Reply::new(event.clone(), *ack_id, socket);
+        let reply = |event| Reply::new(event, *ack_id, socket);
         let connection = socket.extensions.get::<Arc<Connection>>();
         // Before anything is made of it: a flood must cost next to nothing.
         if let Some(Err(error)) = connection.as_ref().map(|connection| connection.admit()) {
-            reply(&name(packet)).refuse(error);
+            reply(name_of(packet)).refuse(error);
             return Ok(Self);
         }
-        let (event, payload) = decode(packet);
-        let reply = reply(&event);
+        let event = Event::of(packet);
         let inbound = Inbound {
+            reply: reply(event.name.clone()),
             event,
-            payload,
-            reply,
-            bytes: packet.len(),
             arrived: Instant::now(),
         };
         let refused = match connection {
@@ -300,63 +298,4 @@ impl FromMessageParts<Adapter> for Enqueued {
         }
         Ok(Self)
     }
-}
-
-/// The event's name, which is there even where the payload can't be read.
-fn name(packet: &Packet) -> Cow<'static, str> {
-    let Packet::Str(text, _) = packet else {
-        return Cow::default();
-    };
-    let start = text.as_str().strip_prefix("[\"").unwrap_or_default();
-    let name = start.split('"').next().unwrap_or_default();
-    short(name)
-}
-
-/// A name of ours costs nothing to keep; of any other one only its beginning is.
-fn short(name: &str) -> Cow<'static, str> {
-    match client::ALL.into_iter().find(|known| *known == name) {
-        Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(name.chars().take(NAME).collect()),
-    }
-}
-
-/// Reads `["event", payload, …]`. More arguments than one are ignored, as the former server did.
-fn decode(packet: &Packet) -> (Cow<'static, str>, Result<Value, Error>) {
-    let (text, attachments) = match packet {
-        Packet::Str(text, attachments) => (
-            text.as_str(),
-            attachments.as_ref().is_some_and(|all| !all.is_empty()),
-        ),
-        Packet::Bytes(_) => return (Cow::default(), Err(Error::Malformed("must be JSON"))),
-    };
-    if text.len() > limits::FRAME {
-        return (name(packet), Err(Error::TooLarge));
-    }
-    let Ok(mut arguments) = from_client::<Vec<Value>>(text.as_bytes()) else {
-        return (
-            name(packet),
-            Err(Error::Malformed("must be JSON that can be read")),
-        );
-    };
-    let event = match arguments.first() {
-        Some(Value::String(event)) => short(event),
-        _ => {
-            return (
-                Cow::default(),
-                Err(Error::Malformed("must begin with the event's name")),
-            );
-        }
-    };
-    if attachments {
-        return (
-            event,
-            Err(Invalid::new("payload", "must not hold binary data").into()),
-        );
-    }
-    let payload = if arguments.len() > 1 {
-        arguments.swap_remove(1)
-    } else {
-        Value::Null
-    };
-    (event, Ok(payload))
 }

@@ -8,7 +8,7 @@ use ticket_shared::{
     stream::NewMessage,
 };
 
-use super::inbound::Call;
+use super::{event::Payload, inbound::Call};
 use crate::{
     access::{Action, Counted, Fields, Grant},
     error::Error,
@@ -25,13 +25,14 @@ struct Prepared {
 /// together: whoever sends many waits for one round trip, not for one each.
 pub(super) async fn handle(
     call: &Call,
-    payloads: Vec<Result<Value, Error>>,
+    payloads: Vec<Result<Payload, Error>>,
 ) -> Vec<Result<Sent, Error>> {
     let mut answers = Vec::with_capacity(payloads.len());
     let counted = call.connection.counted();
     let prepared = payloads
         .into_iter()
-        .map(|payload| payload.and_then(|payload| prepare(call, payload, counted.clone())));
+        // One after the other: decoded, they are far larger.
+        .map(|payload| prepare(call, payload.and_then(Payload::decode)?, counted.clone()));
     let mut prepared = prepared.peekable();
     while let Some(first) = prepared.next() {
         let Prepared {

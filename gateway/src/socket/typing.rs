@@ -76,9 +76,33 @@ struct Typist {
     id: String,
 }
 
+/// Typists before those that ceased are dropped for the first time.
+const TYPISTS: usize = 1_024;
+
 /// Who was said to be typing, and when. Of this gateway's sockets only.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<HashMap<Typist, HashMap<String, Tab>>>);
+pub struct Throttle(Mutex<Typists>);
+
+#[derive(Debug, Default)]
+struct Typists {
+    tabs: HashMap<Typist, HashMap<String, Tab>>,
+    /// Typists that stayed when the table was last swept. It is swept again once they have doubled, so that a sweep costs
+    /// little for each.
+    stayed: usize,
+}
+
+impl Typists {
+    fn sweep(&mut self, now: Instant) {
+        if self.tabs.len() <= TYPISTS.max(2 * self.stayed) {
+            return;
+        }
+        self.tabs.retain(|_, tabs| {
+            tabs.retain(|_, tab| now.duration_since(tab.at) < TYPING);
+            !tabs.is_empty()
+        });
+        self.stayed = self.tabs.len();
+    }
+}
 
 /// One tab of a typist, by its socket.
 #[derive(Debug)]
@@ -90,7 +114,7 @@ struct Tab {
 }
 
 impl Throttle {
-    fn typists(&self) -> MutexGuard<'_, HashMap<Typist, HashMap<String, Tab>>> {
+    fn typists(&self) -> MutexGuard<'_, Typists> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,12 +122,8 @@ impl Throttle {
     fn allows(&self, typing: &Typing, side: Option<UserType>, socket: &str) -> bool {
         let now = Instant::now();
         let mut typists = self.typists();
-        if typists.len() > 1_024 {
-            typists.retain(|_, tabs| {
-                tabs.retain(|_, tab| now.duration_since(tab.at) < TYPING);
-                !tabs.is_empty()
-            });
-        }
+        typists.sweep(now);
+        let typists = &mut typists.tabs;
         let typist = Typist {
             ticket: typing.ticket_id,
             side,
@@ -138,6 +158,7 @@ impl Throttle {
     /// The sender wrote, which ends its typing everywhere.
     pub(super) fn wrote(&self, ticket: Id, side: UserType, sender: &str) {
         let mut typists = self.typists();
+        let typists = &mut typists.tabs;
         // Nearly always.
         if typists.is_empty() {
             return;
@@ -155,7 +176,7 @@ impl Throttle {
     /// A socket left a ticket, or all of them: that tab types no longer.
     pub(super) async fn stopped(&self, app: &App, socket: &str, ticket: Option<Id>) {
         let mut ended = Vec::new();
-        self.typists().retain(|typist, tabs| {
+        self.typists().tabs.retain(|typist, tabs| {
             if ticket.is_none_or(|ticket| ticket == typist.ticket)
                 && let Some(tab) = tabs.remove(socket)
                 && tab.typing
@@ -210,6 +231,39 @@ mod tests {
             !throttle.allows(&typing(true), USER, "s"),
             "and a new beginning waits its time"
         );
+    }
+
+    #[test]
+    fn the_table_is_swept_when_it_has_doubled() {
+        let (mut it, start) = (Typists::default(), Instant::now());
+        let type_all = |it: &mut Typists, numbers: std::ops::Range<usize>, at| {
+            for number in numbers {
+                it.sweep(at);
+                let id = number.to_string();
+                let ticket = Id::from_bytes([1; 12]);
+                let tab = Tab {
+                    at,
+                    typing: true,
+                    sender_name: String::new(),
+                };
+                let typist = Typist {
+                    ticket,
+                    side: None,
+                    id,
+                };
+                it.tabs
+                    .entry(typist)
+                    .or_default()
+                    .insert(String::new(), tab);
+            }
+        };
+        type_all(&mut it, 0..2 * TYPISTS, start);
+        assert_eq!(it.stayed, TYPISTS + 1, "once, and all stay");
+        let later = start + TYPING;
+        type_all(&mut it, 0..TYPISTS, later);
+        assert!(it.tabs.len() <= 2 * TYPISTS + 3);
+        type_all(&mut it, 9 * TYPISTS..10 * TYPISTS, later);
+        assert!(it.tabs.len() <= 2 * TYPISTS, "who ceased is gone");
     }
 
     #[test]
