@@ -24,8 +24,15 @@ impl FromStr for Network {
         };
         let base: IpAddr = base.parse().map_err(drop)?;
         let most = if base.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { base, bits }).ok_or(())
+        let bits: u8 = bits.unwrap_or(most);
+        if bits > most {
+            return Err(());
+        }
+        // Addresses are compared in their own version (RFC 4291, 2.5.5.2).
+        Ok(match (base.to_canonical(), bits.checked_sub(96)) {
+            (base @ IpAddr::V4(_), Some(bits)) if most == 128 => Self { base, bits },
+            _ => Self { base, bits },
+        })
     }
 }
 
@@ -119,6 +126,23 @@ mod tests {
             of("::ffff:10.1.2.3", &["9.9.9.9"], &["10.0.0.0/8"]),
             "9.9.9.9"
         );
+    }
+
+    #[test]
+    fn mapped_networks_are_those_of_the_other_version() {
+        for proxies in [
+            "::ffff:10.1.2.3",
+            "::ffff:10.0.0.0/104",
+            "::ffff:a01:203/128",
+        ] {
+            assert_eq!(of("10.1.2.3", &["9.9.9.9"], &[proxies]), "9.9.9.9");
+            assert_eq!(of("11.1.2.3", &["9.9.9.9"], &[proxies]), "11.1.2.3");
+        }
+        assert_eq!(
+            of("10.1.2.3", &["::ffff:9.9.9.9"], &["10.1.2.3"]),
+            "9.9.9.9"
+        );
+        assert_eq!(of("::ffff:0:1", &["9.9.9.9"], &["::/0"]), "0.0.0.1");
     }
 
     #[test]
