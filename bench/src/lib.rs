@@ -46,6 +46,9 @@ pub struct Arguments {
     /// How many acknowledged messages `rotation` is to reach
     #[arg(long, default_value_t = 200_000)]
     pub rotation: u64,
+    /// Tickets that F41 opens, at 170 a second; `maxmemory` is 64 MB from 100,000 on, 32 MB below
+    #[arg(long, default_value_t = 10_000)]
+    pub at_rest: u32,
     /// Where the rows go
     #[arg(long, default_value = "bench/FAULTS.md")]
     pub report: PathBuf,
@@ -73,6 +76,7 @@ pub async fn faults(arguments: &Arguments, life: &Lifecycle) -> anyhow::Result<b
         directory: local.join("faults"),
         short: arguments.short,
         rotation: arguments.rotation,
+        at_rest: arguments.at_rest,
     };
     say(&format!("MongoDB: {}", context.programs.mongo_name()));
     let code = code();

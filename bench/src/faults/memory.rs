@@ -24,15 +24,22 @@ use crate::{
 
 /// The rate of the promise: 100,000 tickets in ten minutes.
 const RATE: u32 = 170;
+/// The tickets of the promise, in 64 MB.
+const PROMISED: u32 = 100_000;
 /// Requests at a time.
 const LANES: usize = 16;
 /// The subject by which the tickets at rest are told from those of the load.
 const SUBJECT: &str = "At rest";
 
 pub(super) async fn at_rest(context: Context) -> anyhow::Result<Row> {
-    let tickets: u32 = if context.short { 5_000 } else { 10_000 };
+    let tickets = if context.short {
+        5_000
+    } else {
+        context.at_rest
+    };
+    let memory = if tickets < PROMISED { "32mb" } else { "64mb" };
     under(&context, "F41", Shape::default(), usual(), async |run| {
-        set(&run.world, "maxmemory", "32mb")?;
+        set(&run.world, "maxmemory", memory)?;
         let refused = open(run, tickets).await;
         run.check(
             refused.is_empty(),
@@ -58,7 +65,7 @@ pub(super) async fn at_rest(context: Context) -> anyhow::Result<Row> {
         // A batch that was stored again meanwhile.
         stored.delete_many(doc! { "subject": SUBJECT }).await?;
         Ok(Told::new(format!(
-            "{tickets} tickets opened at {RATE} a second with `maxmemory 32mb`"
+            "{tickets} tickets opened at {RATE} a second with `maxmemory {memory}`"
         ))
         .figure(format!("{evicted} evicted, {} refused", refused.len())))
     })
