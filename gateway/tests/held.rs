@@ -17,11 +17,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SLACK: usize = 64;
 
 /// The bytes that something holds, and itself.
-fn held<T>(make: impl FnOnce() -> T) -> (usize, T) {
+fn held<T>(action: impl FnOnce() -> T) -> (usize, T) {
     let region = Region::new(ALLOCATOR);
-    let made = make();
+    let value = action();
     let change = region.change();
-    (change.bytes_allocated - change.bytes_deallocated, made)
+    (change.bytes_allocated - change.bytes_deallocated, value)
 }
 
 /// Text that is small, and large once decoded; or any.
