@@ -106,6 +106,7 @@ test("bodies that do not come, or are broken, are named as what they are", { tim
   const chunked = `${JSON_TYPE}Transfer-Encoding: chunked\r\n`;
   const broken = await exchange(port(), [head("POST /tickets", chunked), "zz\r\n{}\r\n0\r\n\r\n"]);
   assert.equal(broken.status, 400, broken.all);
+  assert.match(broken.head, /^connection: close\r?$/im, broken.all);
   for (let round = 0; round < 10; round++) {
     const wire = new Wire(port());
     wire.socket.on("connect", () => wire.socket.end(`${head("POST /tickets", `${JSON_TYPE}Content-Length: 500\r\n`)}{"subject"`));

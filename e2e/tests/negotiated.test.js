@@ -74,12 +74,11 @@ test("a key may be quoted, and is the same then", async () => {
   assertProblem(await it.rest().post("/tickets", TICKET, { "idempotency-key": '""' }), [400, 422], "invalid_payload", "Idempotency-Key");
 });
 
-test("an empty parameter is none", async () => {
-  const all = await it.rest().get("/tickets?cursor=&limit=");
-  assert.equal(all.status, 200, all.text);
-  const { _id } = await it.newTicket();
-  const messages = await it.rest().get(`/tickets/${_id}/messages?after=&before=&limit=`);
-  assert.equal(messages.status, 200, messages.text);
+test("an empty cursor is none", async () => {
+  await it.newTicket();
+  const [first, all] = [await it.rest().get("/tickets?cursor=&limit=1"), await it.rest().get("/tickets?limit=1")];
+  assert.equal(first.status, 200, first.text);
+  assert.deepEqual(first.body, all.body);
 });
 
 test("OPTIONS and HEAD of any path are answered with an id", async () => {

@@ -92,6 +92,13 @@ test("a body with a length and chunks is read by its chunks, and nothing behind 
   }
 });
 
+test("a body in several transfer codings is refused", async () => {
+  for (const codings of ["gzip, chunked", "chunked, chunked"]) {
+    const request = `${post(`Content-Type: application/json\r\nTransfer-Encoding: ${codings}\r\n`)}2\r\n{}\r\n0\r\n\r\n`;
+    assertUnparsed(await exchange(ports()[0], request), 400, codings);
+  }
+});
+
 test("HTTP/2 without TLS is refused by the end of the connection", async () => {
   for (const port of ports()) {
     const wire = new Wire(port);

@@ -112,6 +112,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
         .layer(preflights)
         .layer(hosts)
         .layer(axum::middleware::from_fn(rest::one_host))
+        .layer(axum::middleware::from_fn(rest::chunked_only))
         .layer(axum::middleware::from_fn(rest::hardened))
         .layer(axum::middleware::from_fn(rest::identify));
     let full = rest::full_routes(&app)

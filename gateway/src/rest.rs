@@ -27,7 +27,7 @@ mod input;
 mod messages;
 mod tickets;
 
-pub use edge::{count_preflight, one_host};
+pub use edge::{chunked_only, count_preflight, one_host};
 pub use gate::gate;
 pub use hardened::hardened;
 

@@ -3,7 +3,10 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,7 +37,11 @@ pub(super) struct RequestBody {
 
 /// What is left of a request's body when it was given up.
 #[derive(Debug, Default)]
-pub(super) struct Rest(Mutex<Option<Unread>>);
+pub(super) struct Rest {
+    unread: Mutex<Option<Unread>>,
+    /// The body was broken: nothing behind it can be read.
+    broken: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Unread {
@@ -72,8 +79,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let frame = Pin::new(incoming).poll_frame(cx);
-        if frame.is_ready() {
+        if let Poll::Ready(frame) = &frame {
             self.vain = 0;
+            if matches!(frame, Some(Err(_))) {
+                self.rest.broken.store(true, Ordering::Release);
+            }
         } else if self.wire.end_seen() {
             // The connection may have read more than it has given out.
             self.vain += 1;
@@ -118,6 +128,9 @@ impl Rest {
         &self,
         waits_for_continue: bool,
     ) -> (Option<impl Future<Output = ()> + use<>>, bool) {
+        if self.broken.load(Ordering::Acquire) {
+            return (None, true);
+        }
         let Some(Unread { incoming, asked }) = self.unread().take() else {
             return (None, false);
         };
@@ -130,7 +143,7 @@ impl Rest {
     }
 
     fn unread(&self) -> MutexGuard<'_, Option<Unread>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{Method, Version, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, Method, Version, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -32,6 +32,27 @@ fn names_one_host<B>(request: &axum::http::Request<B>) -> bool {
     hosts.next().is_none() && host.to_str().is_ok_and(is_host)
 }
 
+/// Refuses bodies in another transfer coding than `chunked` (RFC 9112, 6.1): they would be taken for what they are not.
+pub async fn chunked_only(request: Request, next: Next) -> Response {
+    if is_chunked_only(request.headers()) {
+        return next.run(request).await;
+    }
+    let refusal = Error::Malformed("the only transfer coding is chunked, once");
+    super::last(refusal.into_response()).await
+}
+
+fn is_chunked_only(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    let chunked = |coding: &HeaderValue| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    };
+    first.is_none_or(chunked) && codings.next().is_none()
+}
+
 /// Counts what is answered before it reaches the gate: a page's question whether it may ask.
 pub async fn count_preflight(
     State(app): State<Arc<App>>,
@@ -52,6 +73,26 @@ pub async fn count_preflight(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_transfer_coding_is_known() {
+        let known = |codings: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            }
+            is_chunked_only(&headers)
+        };
+        assert!(known(&[]) && known(&["chunked"]) && known(&["Chunked "]));
+        for bad in [
+            &["gzip, chunked"][..],
+            &["chunked, chunked"],
+            &["gzip", "chunked"],
+            &[""],
+        ] {
+            assert!(!known(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_request_names_one_host() {

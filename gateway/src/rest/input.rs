@@ -146,15 +146,9 @@ impl Query {
         names
     }
 
-    /// The value of a parameter; an empty one is none.
-    fn given(&self, name: &str) -> Option<&str> {
-        let text = self.0.get(name)?;
-        (!text.is_empty()).then_some(text)
-    }
-
     /// How many items are wanted: 1 to 200, 50 where nothing is said.
     pub(super) fn limit(&self) -> Result<usize, Error> {
-        match self.given("limit").map(str::parse::<usize>) {
+        match self.0.get("limit").map(|text| text.parse::<usize>()) {
             None => Ok(50),
             Some(Ok(limit @ 1..=200)) => Ok(limit),
             Some(_) => Err(Invalid::new("limit", "must be a number from 1 to 200").into()),
@@ -163,7 +157,7 @@ impl Query {
 
     /// A `seq`.
     pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Error> {
-        match self.given(name).map(str::parse::<u64>) {
+        match self.0.get(name).map(|text| text.parse::<u64>()) {
             None => Ok(None),
             // Far beyond any counter, and safe to count from.
             Some(Ok(seq)) if seq <= 1 << 53 => Ok(Some(seq)),
@@ -171,13 +165,14 @@ impl Query {
         }
     }
 
-    /// A text that `read` understands.
+    /// A text that `read` understands; an empty one is none.
     pub(super) fn parsed<T>(
         &self,
         name: &str,
         read: fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        match self.given(name).map(read) {
+        let given = self.0.get(name).filter(|text| !text.is_empty());
+        match given.map(|text| read(text)) {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err(Invalid::new(name, "is not one that was given out").into()),
