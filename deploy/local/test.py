@@ -79,7 +79,7 @@ def main() -> int:
             if not arguments.short:
                 # One after the other: both ask the system's packages.
                 works["fault_tools"] = servers.find_for_faults
-        if any("tests/proxies.test.js" in step.argv for step in steps):
+        if any({"tests/proxies.test.js", "tests/clients.test.js"} & {str(part) for part in step.argv} for step in steps):
             works["proxies"] = servers.find_for_proxies
         if any("tests/clients.test.js" in step.argv for step in steps):
             works["clients"] = install_clients

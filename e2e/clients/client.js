@@ -19,7 +19,8 @@ let socket;
 const commands = {
   connect({ url, transports, token }) {
     const quick = { reconnectionDelay: 200, reconnectionDelayMax: 1_000 };
-    socket = io(url, { forceNew: true, auth: { token }, ...quick, ...(transports && { transports }) });
+    // Outside browsers cookies are kept with `withCredentials` only.
+    socket = io(url, { forceNew: true, auth: { token }, withCredentials: true, ...quick, ...(transports && { transports }) });
     socket.on("connect", () => report({ what: "connected", sid: socket.id }));
     socket.on("disconnect", (/** @type {string} */ reason) => report({ what: "disconnected", reason }));
     socket.on("connect_error", (/** @type {Error} */ error) => report({ what: "refused", reason: error.message }));

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { Foreign, makes } from "../harness/foreign.js";
+import { Front, program } from "../harness/front.js";
 import { unless } from "../harness/needed.js";
 import { stack } from "../harness/stack.js";
 import { bearer, token, WITH_TOKENS } from "../harness/token.js";
@@ -27,14 +28,15 @@ class Desk {
     this.token = token({ sub: this.sub, name: `Customer ${this.number}` });
   }
 
-  async open() {
+  /** @param {string} [url] where the client connects */
+  async open(url = it.url(0)) {
     const asked = { body: { subject: `${this.client.name}, ${this.way}` }, headers: bearer(this.token) };
     const opened = await it.rest(1).ask("POST", "/tickets", asked);
     assert.equal(opened.status, 201, opened.text);
     this.ticketId = opened.body.ticket._id;
     const person = { userId: `agent-${this.number}`, userType: /** @type {const} */ ("agent"), userName: "Agent" };
     this.agent = await it.join(this.ticketId, 1, person, { auth: { token: token({ sub: person.userId, name: "Agent", role: "agent" }) } });
-    await this.client.connect(it.url(0), this.transports, this.token);
+    await this.client.connect(url, this.transports, this.token);
     return this;
   }
 
@@ -86,6 +88,9 @@ async function talks(desk) {
   await until(`it is on ${last}`, async () => (await client.transport()) === last);
 }
 
+/** Makes that keep no cookies in Node.js: behind a proxy they need websockets, or stickiness by address. */
+const WITHOUT_COOKIES = /^socket\.io-client 4\.[0-6]\./;
+
 /** @type {Desk[]} those of which all works so far */
 const desks = [];
 /** @type {Foreign[]} */
@@ -114,6 +119,36 @@ for (const make of makes()) {
     });
   });
 }
+
+const skip = unless(program("haproxy"), "haproxy");
+test("through a proxy with a sticky cookie each client that keeps cookies polls", { skip, timeout: 240_000 }, async (t) => {
+  const front = await Front.start("haproxy", it.gateways.map(({ env }) => Number(env.PORT)));
+  // By name: aiohttp keeps no cookies of addresses.
+  const url = front.url.replace("127.0.0.1", "localhost");
+  try {
+    for (const make of makes().filter(({ name }) => !WITHOUT_COOKIES.test(name))) {
+      await t.test(make.name, async () => {
+        // One after the other they come to both gateways.
+        for (let i = 0; i < 2; i++) {
+          const desk = new Desk(make, "polling", ["polling"]);
+          started.push(desk.client);
+          await talks(await desk.open(url));
+          await desk.close();
+        }
+      });
+    }
+    for (const make of makes().filter(({ name }) => WITHOUT_COOKIES.test(name))) {
+      await t.test(`${make.name}, by websocket`, async () => {
+        const desk = new Desk(make, "websocket", ["websocket"]);
+        started.push(desk.client);
+        await talks(await desk.open(url));
+        await desk.close();
+      });
+    }
+  } finally {
+    await front.stop();
+  }
+});
 
 test("a gateway is killed, and each client comes back and resumes", { timeout: 240_000 }, async (t) => {
   const joined = await Promise.all(desks.map((desk) => desk.join()));

@@ -100,13 +100,36 @@ test("the reason is in the close frame", async () => {
     [1009, frame(1, `42["${"x".repeat(200 * KIB)}"]`)],
     [1009, frame(2, Buffer.alloc(200 * KIB))],
     [1009, frame(1, "x", { declared: 1 << 30 })],
+    // A control frame in pieces; one of no known kind; a message inside another.
+    [1002, frame(9, "x", { fin: false })],
+    [1002, frame(11, "x")],
+    [1002, Buffer.concat([frame(1, "4", { fin: false }), frame(1, "2")])],
+    // Close frames with half a code, with codes that must not be sent, and with a reason that is no text.
+    [1002, frame(8, Buffer.from([3]))],
+    ...[0, 999, 1004, 1005, 1006, 1015, 1016, 2999].map((code) => [1002, frame(8, Buffer.from([code >> 8, code & 255]))]),
+    [1007, frame(8, Buffer.from([3, 232, 0xff]))],
+    // A character whose other half does not come, and one that is cut by a frame's end and goes on wrongly.
+    [1007, frame(1, Buffer.from([0x34, 0x32, 0xe2, 0x82]))],
+    [1007, Buffer.concat([frame(1, Buffer.from([0x34, 0xe2, 0x82]), { fin: false }), frame(0, "x")])],
+    // Too large in pieces, each of which is not.
+    [1009, Buffer.concat([frame(1, `42["${"x".repeat(60 * KIB)}`, { fin: false }), ...[1, 2, 3].map(() => frame(0, "x".repeat(60 * KIB), { fin: false }))])],
   ]);
   for (const [code, bytes] of reasons) {
     const socket = await RawSocket.open(port());
     socket.write(bytes);
     await until(`a close frame with ${code}`, () => socket.closeCode || socket.ended);
-    assert.equal(socket.closeCode, code);
+    assert.equal(socket.closeCode, code, bytes.subarray(0, 32).toString("hex"));
     socket.close();
+  }
+});
+
+test("a good close is answered with its code", async () => {
+  for (const code of [1000, 1001, 1003, 1011, 3000, 4999]) {
+    const socket = await RawSocket.open(port());
+    socket.write(frame(8, Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from("وداعًا")])));
+    await until(`a close frame with ${code}`, () => socket.closeCode || socket.ended);
+    assert.equal(socket.closeCode, code);
+    await until("the end of the connection", () => socket.ended);
   }
 });
 
