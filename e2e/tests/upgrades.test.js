@@ -143,6 +143,8 @@ test("what is no handshake is refused at once, and harms no session", async () =
     ["version 8", 426, { "Sec-WebSocket-Version": "8" }],
     ["no version", 426, { "Sec-WebSocket-Version": undefined }],
     ["HTTP/1.0", 400, {}, { version: "1.0" }],
+    ["a body", 400, { "Content-Length": "5" }],
+    ["a body in chunks", 400, { "Transfer-Encoding": "chunked" }],
     ["an unknown session", 400, {}, { query: "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAA" }],
     ["what is no session's id", 400, {}, { query: "EIO=4&transport=websocket&sid=../../x" }],
     ["an empty session's id", 400, {}, { query: "EIO=4&transport=websocket&sid=" }],

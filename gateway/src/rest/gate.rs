@@ -160,13 +160,15 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// The headers that a session's first request is still asked for: by the library when it upgrades, by us for a
 /// token.
-const NEEDED: [HeaderName; 7] = [
+const NEEDED: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::CONNECTION,
+    header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::SEC_WEBSOCKET_KEY,
     header::SEC_WEBSOCKET_PROTOCOL,
     header::SEC_WEBSOCKET_VERSION,
+    header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
 

@@ -24,6 +24,7 @@ impl Handshake {
             || req.version() != Version::HTTP_11
             || !names(headers, header::UPGRADE, "websocket")
             || !names(headers, header::CONNECTION, "upgrade")
+            || has_body(headers)
         {
             return Err(Error::NoWebSocketHandshake);
         }
@@ -38,7 +39,7 @@ impl Handshake {
             .parse()
             .map_err(|_| Error::NoWebSocketHandshake)?;
         let protocol = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL)
-            .next()
+            .find(|protocol| is_token(protocol))
             .and_then(|protocol| protocol.parse().ok());
         Ok(Self { accept, protocol })
     }
@@ -57,6 +58,21 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 
 fn names(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+/// Whether something follows the header: the connection could be a websocket's only after it, which nobody reads.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get_all(header::CONTENT_LENGTH)
+            .into_iter()
+            .any(|length| length != "0")
+}
+
+/// Whether it is a token of RFC 9110 (5.6.2), as the name of a subprotocol must be.
+fn is_token(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// The value of a header that must not be there twice.
@@ -119,6 +135,7 @@ mod tests {
         assert_eq!(status(&[("connection", "keep-alive, UPGRADE")]), 101);
         let spread = [("connection", "keep-alive"), ("connection", "upgrade")];
         assert_eq!(status(&spread), 101);
+        assert_eq!(status(&[("content-length", "0")]), 101);
     }
 
     #[test]
@@ -133,6 +150,9 @@ mod tests {
             (&[("sec-websocket-key", "")], 400),
             (&[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ")], 400),
             (&[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ!=")], 400),
+            (&[("content-length", "5")], 400),
+            (&[("content-length", "0"), ("content-length", "5")], 400),
+            (&[("transfer-encoding", "chunked")], 400),
             (&[("sec-websocket-version", "-")], 426),
             (&[("sec-websocket-version", "99")], 426),
             (&[("sec-websocket-version", "8")], 426),
@@ -150,7 +170,13 @@ mod tests {
 
     #[test]
     fn the_first_subprotocol_is_chosen() {
-        for (offered, chosen) in [("a", "a"), ("b, a", "b"), (" , c", "c")] {
+        for (offered, chosen) in [
+            ("a", "a"),
+            ("b, a", "b"),
+            (" , c", "c"),
+            ("\"a b\", d", "d"),
+            ("e f,v1.g", "v1.g"),
+        ] {
             let req = request(&[("sec-websocket-protocol", offered)]);
             assert_eq!(Handshake::of(&req).unwrap().protocol.unwrap(), chosen);
         }
