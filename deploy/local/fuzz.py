@@ -22,7 +22,7 @@ from processes import Children
 from settings import E2E, LOCAL, ROOT, TARGET, Failure
 
 FUZZ = ROOT / "fuzz"
-TARGETS = ("payloads", "entries", "cursors", "tokens", "values")
+TARGETS = ("packets", "payloads", "entries", "cursors", "tokens", "values")
 COUNTED = ("level=4", "inline-8bit-counters", "pc-table", "trace-compares")
 FLAGS = [
     *("--cfg fuzzing", "-Cpasses=sancov-module"),
