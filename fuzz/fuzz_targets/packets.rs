@@ -41,7 +41,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// What the gateway lets a client send at once.
+/// The most that the gateway lets a client send at once.
 const MOST: usize = 2 * limits::FRAME;
 /// Longer than a session may go on with something unfinished, or a silent one at all.
 const LONG: Duration = Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! What events hold while they wait for their turn is what is counted for them, whatever JSON they are.
+//! Memory of events that wait for their turn: no more than is counted for them, whatever JSON they are.
 //!
 //! The memory of the whole process is counted, so this file has one test.
 
@@ -13,7 +13,7 @@ use ticket_shared::domain::limits;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What an allocator may round up, for each of two allocations.
+/// The bytes that an allocator may round up, for each of two allocations.
 const SLACK: usize = 64;
 
 /// The bytes that something holds, and itself.

@@ -57,7 +57,7 @@ impl Frames {
         self.since
     }
 
-    /// Whether a message comes in more frames than it may.
+    /// Returns whether a message comes in more frames than it may.
     pub(crate) fn too_many(&self) -> bool {
         self.frames > MOST
     }
