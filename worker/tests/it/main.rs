@@ -2,10 +2,12 @@
 //! `REDIS_URL` and `MONGO_URI`. Each test has a key prefix and a database of its own.
 
 mod adopt;
+mod codes;
 mod faults;
 mod gone;
 mod harness;
 mod inspect;
+#[expect(dead_code, reason = "the gateways' tests need more of it")]
 mod op_msg;
 mod operators;
 mod parked;

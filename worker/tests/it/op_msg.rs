@@ -13,19 +13,33 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, watch},
 };
 
 /// The length of a message's header, its flags and the kind of its section.
 const HEAD: usize = 21;
 
-/// Commands, and what they are answered with.
-type Injected = Arc<Mutex<Vec<(&'static str, Document)>>>;
+/// What the proxy answers itself.
+#[derive(Default)]
+struct Injections {
+    all: Vec<Injection>,
+    answered: usize,
+}
+
+struct Injection {
+    command: &'static str,
+    /// Only where this stands in the request.
+    about: Option<&'static str>,
+    answer: Document,
+}
+
+type Injected = Arc<Mutex<Injections>>;
 
 /// The proxy.
 pub(crate) struct OpMsg {
     pub(crate) address: SocketAddr,
     injected: Injected,
+    held: watch::Sender<Option<&'static str>>,
     /// Ends the tasks with the proxy.
     _life: Lifecycle,
 }
@@ -42,12 +56,15 @@ impl OpMsg {
         );
         let life = Lifecycle::default();
         let (tasks, shared) = (life.clone(), injected.clone());
+        let held = watch::Sender::new(None);
+        let holds = held.clone();
         life.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (target, injected) = (target.clone(), shared.clone());
+                let held = holds.subscribe();
                 tasks.spawn(async move {
                     if let Ok(server) = TcpStream::connect(target).await {
-                        serve(client, server, injected).await;
+                        serve(client, server, injected, held).await;
                     }
                 });
             }
@@ -55,14 +72,43 @@ impl OpMsg {
         Self {
             address,
             injected,
+            held,
             _life: life,
         }
     }
 
     /// Answers this command with this document from now on.
     pub(crate) fn inject(&self, command: &'static str, answer: Document) {
+        self.add(command, None, answer);
+    }
+
+    /// The same, of those requests in which `about` stands.
+    pub(crate) fn inject_about(
+        &self,
+        command: &'static str,
+        about: &'static str,
+        answer: Document,
+    ) {
+        self.add(command, Some(about), answer);
+    }
+
+    fn add(&self, command: &'static str, about: Option<&'static str>, answer: Document) {
         let mut injected = self.injected.lock().expect("no panic");
-        injected.push((command, answer));
+        injected.all.push(Injection {
+            command,
+            about,
+            answer,
+        });
+    }
+
+    /// Holds requests of this command back until another, or none, is held.
+    pub(crate) fn hold(&self, command: Option<&'static str>) {
+        self.held.send_replace(command);
+    }
+
+    /// How many requests it has answered itself, or holds.
+    pub(crate) fn answered(&self) -> usize {
+        self.injected.lock().expect("no panic").answered
     }
 
     /// Refuses these commands with this error from now on.
@@ -75,11 +121,30 @@ impl OpMsg {
 
     /// Answers nothing itself any more.
     pub(crate) fn clear(&self) {
-        self.injected.lock().expect("no panic").clear();
+        self.injected.lock().expect("no panic").all.clear();
     }
 }
 
-async fn serve(client: TcpStream, server: TcpStream, injected: Injected) {
+impl Injections {
+    fn answer(&mut self, command: &str, message: &[u8]) -> Option<Document> {
+        let is_about = |about: &str| {
+            let mut parts = message.windows(about.len());
+            parts.any(|part| part == about.as_bytes())
+        };
+        let found = self.all.iter().find(|injection| {
+            injection.command == command && injection.about.is_none_or(is_about)
+        })?;
+        self.answered += 1;
+        Some(found.answer.clone())
+    }
+}
+
+async fn serve(
+    client: TcpStream,
+    server: TcpStream,
+    injected: Injected,
+    held: watch::Receiver<Option<&'static str>>,
+) {
     let (from_client, to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
     let to_client = Arc::new(AsyncMutex::new(to_client));
@@ -91,7 +156,7 @@ async fn serve(client: TcpStream, server: TcpStream, injected: Injected) {
         }
     };
     tokio::select! {
-        () = requests(from_client, to_server, &to_client, &injected) => {}
+        () = requests(from_client, to_server, &to_client, &injected, held) => {}
         () = answers => {}
     }
 }
@@ -100,16 +165,18 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     back: &AsyncMutex<OwnedWriteHalf>,
-    injected: &Mutex<Vec<(&'static str, Document)>>,
+    injected: &Mutex<Injections>,
+    mut held: watch::Receiver<Option<&'static str>>,
 ) {
     while let Some(message) = message(&mut from).await {
         let name = command_name(&message).unwrap_or_default();
-        let answer = injected
-            .lock()
-            .expect("no panic")
-            .iter()
-            .find(|(of, _)| *of == name)
-            .map(|(_, answer)| answer.clone());
+        let is_held = |held: &Option<&'static str>| *held == Some(name.as_str());
+        if is_held(&held.borrow()) {
+            injected.lock().expect("no panic").answered += 1;
+        }
+        // It fails once the proxy has gone.
+        let _ = held.wait_for(|held| !is_held(held)).await;
+        let answer = injected.lock().expect("no panic").answer(&name, &message);
         let sent = match answer {
             Some(answer) => {
                 let answer = reply(&message, &answer);

@@ -16,7 +16,7 @@ const REFUSALS: [(i32, &str, &str); 4] = [
     (166, "CommandNotSupportedOnView", "view"),
 ];
 
-async fn behind_proxy() -> (World, OpMsg, String) {
+pub(crate) async fn behind_proxy() -> (World, OpMsg, String) {
     let world = World::new().await;
     let proxy = OpMsg::of(&world.mongo_uri).await;
     let database = world.db.name();
