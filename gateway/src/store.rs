@@ -26,6 +26,7 @@ use ticket_shared::{
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 
 mod audit;
+mod batches;
 mod failure;
 mod messages;
 mod rights;

@@ -1,6 +1,6 @@
 //! Documents and what they mean: those of the worker, and those that the former server wrote.
 
-use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use ticket_shared::{
     domain::{Message, UserType, limits},
     id::Id,
@@ -132,6 +132,16 @@ pub fn message(ticket_id: Id, document: &RawDocument) -> Option<Message> {
         client_message_id: fields.text("clientMessageId"),
         created_at: Time(fields.time("createdAt").unwrap_or_else(|| time_of(id))),
     })
+}
+
+/// The projection of a message to the fields by which it is numbered, and known to be internal or deleted.
+pub fn numbering() -> Document {
+    let own = ["ticketId", "seq", MARK, "createdAt"].into_iter();
+    let marks = words::INTERNAL.into_iter().chain(words::PUBLIC);
+    let marks = marks.chain(words::KINDS).chain(words::DELETED);
+    own.chain(marks)
+        .map(|field| (field.to_owned(), Bson::Int32(1)))
+        .collect()
 }
 
 /// The id of a message and the `_id` that it is stored under, encoded, if that is of another kind.

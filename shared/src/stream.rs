@@ -34,6 +34,10 @@ pub const FIELD: &str = "d";
 /// The consumer group of the workers.
 pub const GROUP: &str = "persist";
 
+/// The beginning of a claim's mark while `ticket-worker adopt` numbers the ticket. Nobody else puts the ticket into Redis
+/// then; a mark that begins otherwise says that somebody has done so since.
+pub const HELD: &str = "held:";
+
 /// Who changed something.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,18 +2,15 @@
 //! touch, and puts documents of other shapes into ours by a mapping file.
 //!
 //! What must hold:
-//! - It may be ended anywhere and run again, and runs beside the product: each write is conditional on the document not
-//!   being numbered yet, and a ticket that Redis holds is left to the product.
+//! - It may be ended anywhere and run again, and runs beside the product: a ticket is claimed in Redis before its messages
+//!   are looked at and until they are numbered, and one that Redis holds is left to the product.
 //! - The numbers are those that a gateway would give: both order the same messages in the same way.
 //! - Nothing is removed but documents that stand under another id by then, and what is replaced is kept.
 
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
-use fred::{
-    clients::Client,
-    interfaces::{ClientLike, KeysInterface},
-};
+use fred::{clients::Client, interfaces::ClientLike};
 use indicatif::{ProgressBar, ProgressStyle};
 use ticket_shared::{config::BadSetting, lifecycle::Lifecycle, redis, stream::Keys};
 use tokio::time::Instant;
@@ -26,6 +23,7 @@ use crate::{
     store::{Failure, Store},
 };
 
+mod claim;
 mod mapping;
 mod messages;
 mod number;
@@ -34,6 +32,7 @@ mod scan;
 mod tickets;
 mod translate;
 
+use claim::Claims;
 use mapping::Mapping;
 use report::Report;
 pub(crate) use scan::Scan;
@@ -67,6 +66,9 @@ pub enum AdoptError {
     /// Redis is not there: it says which tickets are in use.
     #[error("Redis: {0}")]
     Redis(#[from] fred::error::Error),
+    /// Another may have taken its tickets meanwhile.
+    #[error("was stopped for longer than its claims on tickets hold; run it again to go on")]
+    Lost,
     /// The process was asked to stop.
     #[error("stopped before the end; run it again to go on")]
     Stopped,
@@ -85,7 +87,7 @@ impl From<Failure> for AdoptError {
 struct Run<'a> {
     store: &'a Store,
     redis: Client,
-    keys: Keys,
+    claims: Claims,
     mapping: Mapping,
     dry: bool,
     pace: Pace,
@@ -117,10 +119,11 @@ pub(crate) async fn perform(
     }
     let store = Store::open(&config.common.mongo_uri, life.clone()).await;
     let store = store.map_err(|error| Failure::of(&error))?;
+    let keys = Keys::new(&config.common.key_prefix, config.common.partitions);
     let mut run = Run {
         store: &store,
+        claims: Claims::new(redis.clone(), keys),
         redis,
-        keys: Keys::new(&config.common.key_prefix, config.common.partitions),
         mapping: mapping.unwrap_or_default(),
         dry: adopt.dry_run,
         pace: Pace::new(adopt.rate),
@@ -190,11 +193,6 @@ impl Run<'_> {
                 return Err(AdoptError::Stopped);
             }
         }
-    }
-
-    /// If Redis holds a ticket: then it is in use, and the product numbers it itself.
-    async fn in_use(&self, id: ticket_shared::id::Id) -> Result<bool, AdoptError> {
-        Ok(self.redis.exists::<i64, _>(self.keys.state(id)).await? > 0)
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Edge {
 /// The messages of a ticket that another server wrote, as they are to be numbered.
 #[derive(Debug)]
 pub struct Unnumbered {
-    /// All of them, in order.
+    /// All of them, in order, without their texts.
     pub messages: Vec<Message>,
     /// The encoded `_id` of those that are stored under an id of another kind.
     pub legacy: HashMap<Id, String>,
@@ -188,18 +188,20 @@ impl Store {
         filter.insert("clientMessageId", doc! { "$ne": null });
         let options = FindOptions::builder()
             .projection(doc! { "seq": 1, MARK: 1 })
-            .batch_size(10_000)
             .build();
-        let documents = self.find(MESSAGES, filter, options).await?;
-        let messages = documents
-            .iter()
-            .filter_map(|found| documents::message(ticket, found));
-        Ok(messages.map(|message| (message.id, message.seq)).collect())
+        let mut ids = Vec::new();
+        self.find_each(MESSAGES, filter, options, |found| {
+            let message = documents::message(ticket, found);
+            ids.extend(message.map(|message| (message.id, message.seq)));
+        })
+        .await?;
+        Ok(ids)
     }
 
     /// All messages that the former server wrote for a ticket, numbered from 2 by time and id, in that
     /// order. It gives the same numbers while they are being written: `upto` is the highest of them once they
-    /// have been given out (`None` before), and messages of the log, above it, are left out.
+    /// have been given out (`None` before), and messages of the log, above it, are left out. They come without
+    /// their texts: [`Store::complete`] reads those that are needed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -215,18 +217,52 @@ impl Store {
             let low = doc! { "seq": { "$not": { "$gt": upto } } };
             filter.insert("$or", [low, doc! { MARK: { "$not": { "$gt": 0 } } }]);
         }
-        let options = FindOptions::builder().batch_size(1_000).build();
-        let documents = self.find(MESSAGES, filter, options).await?;
-        let messages = documents
+        let options = FindOptions::builder()
+            .projection(documents::numbering())
+            .build();
+        let (mut messages, mut legacy) = (Vec::new(), HashMap::new());
+        self.find_each(MESSAGES, filter, options, |found| {
+            messages.extend(documents::message(ticket, found));
+            legacy.extend(documents::legacy_id(found));
+        })
+        .await?;
+        let messages = documents::number(messages, upto);
+        Ok(Unnumbered { messages, legacy })
+    }
+
+    /// Reads those of a ticket's messages at `places` in full.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn complete(
+        &self,
+        ticket: Id,
+        unnumbered: &mut Unnumbered,
+        places: Vec<usize>,
+    ) -> Result<(), StoreError> {
+        let Unnumbered { messages, legacy } = unnumbered;
+        let ids = places.iter().flat_map(|place| {
+            let id = messages[*place].id;
+            match legacy.get(&id).and_then(|text| form::decode(text)) {
+                Some(own) => vec![own],
+                None => form::forms(id).collect(),
+            }
+        });
+        // By `_id`.
+        let filter = doc! { "_id": { "$in": ids.collect::<Vec<_>>() } };
+        let documents = self.find(MESSAGES, filter, FindOptions::default()).await?;
+        let full = documents
             .iter()
             .filter_map(|found| documents::message(ticket, found));
-        Ok(Unnumbered {
-            messages: documents::number(messages.collect(), upto),
-            legacy: documents
-                .iter()
-                .filter_map(|found| documents::legacy_id(found))
-                .collect(),
-        })
+        let mut full: HashMap<Id, Message> = full.map(|message| (message.id, message)).collect();
+        for place in places {
+            let message = &mut messages[place];
+            if let Some(full) = full.remove(&message.id) {
+                let seq = message.seq;
+                *message = Message { seq, ..full };
+            }
+        }
+        Ok(())
     }
 }
 

@@ -207,22 +207,20 @@ impl Tickets {
             let span = (after, Some(before));
             return Ok(self.0.store.messages(id, span, limit, edge, which).await?);
         }
-        let mut all = self
-            .0
-            .store
-            .unnumbered(id, Some(view.adopted))
-            .await?
-            .messages;
-        all.retain(|message| {
+        let store = &self.0.store;
+        let mut page = store.unnumbered(id, Some(view.adopted)).await?;
+        page.messages.retain(|message| {
             let shown = which != Which::Public || !message.internal;
             shown && message.seq < before && after.is_none_or(|after| message.seq > after)
         });
-        let skip = if edge == Edge::Newest {
-            all.len().saturating_sub(limit)
-        } else {
-            0
-        };
-        Ok(all.into_iter().skip(skip).take(limit).collect())
+        if edge == Edge::Newest {
+            let skip = page.messages.len().saturating_sub(limit);
+            page.messages.drain(..skip);
+        }
+        page.messages.truncate(limit);
+        let all = (0..page.messages.len()).collect();
+        store.complete(id, &mut page, all).await?;
+        Ok(page.messages)
     }
 }
 

@@ -8,17 +8,19 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use fred::types::Value;
 use ticket_shared::{
     id::Id,
-    stream::{Base, Entry, Head, Numbers},
+    stream::{Base, Entry, HELD, Head, Numbers},
 };
 
 mod adopt;
 mod merge;
+mod put;
 mod salvage;
+mod stage;
 mod vouch;
 
 use merge::{Line, Whole};
@@ -33,6 +35,8 @@ use crate::{
 
 /// More messages than Redis could have lost, or be owing to MongoDB, of one ticket.
 const MOST: usize = 100_000;
+/// How long a ticket may be put together: less than an adoption leaves its mark.
+const LOAD: Duration = Duration::from_mins(2);
 /// How often a ticket is put together where it changes meanwhile.
 const TRIES: usize = 4;
 
@@ -86,7 +90,7 @@ impl Tickets {
         let _turn = turn.lock().await;
         for _ in 0..TRIES {
             // Redis first: what the workers bring to MongoDB meanwhile is then seen twice, not missed.
-            let Some(mut salvage) = self.salvage(id, false).await? else {
+            let Some(mut salvage) = self.released(id).await? else {
                 return Ok(());
             };
             if !salvage.wait.is_zero() {
@@ -117,6 +121,10 @@ impl Tickets {
 
     /// Puts a ticket into Redis in the place of what `salvage` holds. Answers whether it did, or that has changed.
     async fn put_together(&self, id: Id, mut salvage: Salvage) -> Result<bool, Error> {
+        if salvage.takeover.starts_with(HELD) {
+            return Ok(false);
+        }
+        let began = Instant::now();
         let stored = self.0.store.ticket(id).await?;
         if stored.is_none() && salvage.is_empty() {
             return Err(Error::TicketNotFound);
@@ -128,6 +136,7 @@ impl Tickets {
                 .map_or_else(String::new, |state| state.numbers.seq.to_string()),
             salvage.length.to_string(),
             salvage.last_id.clone(),
+            salvage.takeover.clone(),
         ];
         if salvage.is_blind() {
             self.scan(id, &mut salvage).await?;
@@ -150,7 +159,7 @@ impl Tickets {
                 "what redis had of a ticket did not fit together, put together anew"
             );
         }
-        if !self.put(id, read, server, warmth).await? {
+        if began.elapsed() > LOAD || !self.put(id, read, server, warmth).await? {
             return Ok(false);
         }
         if let Some(epoch) = fits.filter(|_| lost > 0) {
@@ -173,7 +182,9 @@ impl Tickets {
             Some(stored) if numbering.is_some() || !stored.numbered => {
                 let first = salvage.entries.values().find(|kept| !kept.stored());
                 let upto = numbering.or_else(|| first.map(|kept| kept.entry.seq - 1));
-                let messages = store.unnumbered(id, upto).await?;
+                let mut messages = store.unnumbered(id, upto).await?;
+                let needed = adopt::needed(&messages.messages);
+                store.complete(id, &mut messages, needed).await?;
                 adopt::adopted(id, salvage, stored, messages, upto).ok_or_else(later)
             }
             stored => {
@@ -192,79 +203,6 @@ impl Tickets {
             }
         }
     }
-
-    async fn put(
-        &self,
-        id: Id,
-        read: [String; 3],
-        server: String,
-        warmth: Warmth,
-    ) -> Result<bool, Error> {
-        let mut names = self.0.log_keys(id).to_vec();
-        names.extend([
-            self.0.keys.ahead(id),
-            self.0.keys.rest(self.0.keys.partition(id)),
-        ]);
-        let idle = if warmth.clean {
-            self.0.hot_for.as_millis().to_string()
-        } else {
-            String::new()
-        };
-        let mut args: Vec<Value> = vec![id.to_string().into(), fresh_epoch()?.into(), idle.into()];
-        args.extend(read.map(Value::from));
-        let unkeyed = i128::from(warmth.seq) - warmth.sent.len() as i128;
-        let mut fields = warmth.state;
-        fields.extend([("unkeyed", unkeyed.to_string()), ("server", server)]);
-        section(
-            &mut args,
-            fields.into_iter().map(|(f, v)| [f.into(), v.into()]),
-        );
-        let log: Result<Vec<[Value; 2]>, Error> = warmth.log.iter().map(line).collect();
-        section(&mut args, log?.into_iter());
-        let sent = warmth.sent.into_iter();
-        section(
-            &mut args,
-            sent.map(|(message, seq)| {
-                let field = Value::Bytes(message.bytes().to_vec().into());
-                [field, seq.to_string().into()]
-            }),
-        );
-        let owed: Result<Vec<_>, _> = warmth.owed.iter().map(serde_json::to_string).collect();
-        section(&mut args, owed?.into_iter().map(|entry| [entry.into()]));
-        let ahead = warmth.ahead.into_iter();
-        section(
-            &mut args,
-            ahead.map(|(lo, hi)| [lo.to_string().into(), hi.to_string().into()]),
-        );
-        let done = self.0.warm.call(&self.0.redis, names, args).await?;
-        tracing::debug!(ticket.id = %id, warmed = done.as_u64(), "ticket brought back into redis");
-        Ok(done.as_u64() == Some(1))
-    }
-}
-
-/// A part of what the script takes, with its length before it.
-fn section<const N: usize>(
-    args: &mut Vec<Value>,
-    items: impl ExactSizeIterator<Item = [Value; N]>,
-) {
-    args.push((items.len() * N).to_string().into());
-    args.extend(items.flatten());
-}
-
-/// An entry of the log as the script takes it.
-fn line(line: &Line) -> Result<[Value; 2], Error> {
-    let entry = line.entry();
-    let mark = match entry.message() {
-        Some(message) if message.internal => b'i',
-        Some(_) => b'm',
-        None => b'o',
-    };
-    let mut frame = vec![mark];
-    match line {
-        Line::Kept(kept) => frame.extend_from_slice(&kept.frame),
-        Line::Stored(entry) => serde_json::to_writer(&mut frame, entry)?,
-    }
-    Ok([entry.seq.to_string().into(), Value::Bytes(frame.into())])
 }
 
 /// What a counter's epoch is called where Redis has none: Redis is new, or lost its data.

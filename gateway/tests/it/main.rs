@@ -8,6 +8,10 @@ mod entrance;
 mod eviction;
 mod failover;
 mod interleavings;
+mod large;
+#[path = "../../../worker/tests/it/op_msg.rs"]
+#[expect(dead_code, reason = "the workers' tests need more of it")]
+mod op_msg;
 mod presence;
 mod rates;
 mod resp;
@@ -15,6 +19,7 @@ mod revoked;
 mod runs;
 mod server;
 mod store;
+mod takeover;
 mod tickets;
 mod tls;
 mod trouble;

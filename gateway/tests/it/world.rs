@@ -122,6 +122,18 @@ impl World {
         Tickets::new(redis, keys, store, Watch::default(), commit)
     }
 
+    /// The same tickets, as a gateway sees them that reaches MongoDB by this address.
+    pub(crate) fn by_way_of(&self, address: std::net::SocketAddr) -> Tickets {
+        let uri = format!(
+            "mongodb://{address}/{}?directConnection=true",
+            self.database.name()
+        );
+        let store = Store::new(&Secret::new(uri), self.life.clone(), DEADLINE).unwrap();
+        let (redis, keys) = (self.redis.clone(), self.keys.clone());
+        let commit = Commit::start(&redis, &keys, &self.life);
+        Tickets::new(redis, keys, store, Watch::default(), commit)
+    }
+
     async fn remove(&self) {
         let pattern = format!("{}:*", self.keys.prefix());
         let found: Vec<Vec<fred::types::Key>> = self

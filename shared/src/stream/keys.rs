@@ -139,6 +139,11 @@ impl Keys {
         self.of_ticket(ticket, ":ahead")
     }
 
+    /// The claim of an adoption on a ticket ([`super::HELD`]), or the mark that one left behind.
+    pub fn takeover(&self, ticket: Id) -> String {
+        self.of_ticket(ticket, ":takeover")
+    }
+
     /// The sharded channel of a ticket.
     pub fn live(&self, ticket: Id) -> String {
         self.channel(self.partition(ticket), &format!("live:{ticket}"))
@@ -229,6 +234,7 @@ mod tests {
             keys.here(id),
             keys.who(id),
             keys.ahead(id),
+            keys.takeover(id),
             keys.live(id),
         ] {
             assert!(key.starts_with(&tag), "{key}");

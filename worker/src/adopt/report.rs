@@ -18,8 +18,7 @@ pub(super) const MESSAGES: &str = "messages seen";
 pub(super) const TRANSLATED: &str = "messages put into our words";
 pub(super) const EMBEDDED: &str = "messages taken out of tickets";
 pub(super) const GIVEN: &str = "messages numbered";
-pub(super) const LATE: &str =
-    "messages in arrays of tickets that were in use before, left where they are";
+pub(super) const LATE: &str = "messages of tickets that were in use before that came too late for a number, left where they are";
 pub(super) const HOMELESS: &str = "messages that name no ticket, left as they are";
 pub(super) const REFUSED: &str = "documents that MongoDB refused, left as they are";
 const ORDER: [&str; 14] = [

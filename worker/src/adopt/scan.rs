@@ -17,6 +17,7 @@ const KINDS: [&str; 7] = [
 pub(crate) struct Scan {
     collection: &'static str,
     page: u32,
+    projection: Option<Document>,
     kind: usize,
     after: Option<Bson>,
 }
@@ -27,8 +28,17 @@ impl Scan {
         Self {
             collection,
             page,
+            projection: None,
             kind: 0,
             after: None,
+        }
+    }
+
+    /// The same, of which only the ids are read.
+    pub(crate) fn ids(self) -> Self {
+        Self {
+            projection: Some(doc! { "_id": 1 }),
+            ..self
         }
     }
 
@@ -46,6 +56,7 @@ impl Scan {
             let options = FindOptions::builder()
                 .sort(doc! { "_id": 1 })
                 .limit(i64::from(at.page))
+                .projection(at.projection.clone())
                 .build();
             let found = store
                 .find(at.collection, doc! { "_id": id }, options)

@@ -10,45 +10,100 @@ use ticket_mongo::{LEGACY, LOG_VERSION, MARK, documents, form};
 use ticket_shared::{domain::Message, id::Id, stream::Entry};
 
 use super::{
-    AdoptError, Run, Scan, number,
+    AdoptError, Run, Scan,
+    claim::Claimed,
+    number,
     report::{
         CHANGED, EMBEDDED, GIVEN, IN_USE, LATE, MARKED, NUMBERED, READY, REFUSED, RENAMED, TICKETS,
     },
     translate,
 };
-use crate::{fold::fold, store::Effort};
+use crate::{
+    fold::{Writes, fold},
+    store::Effort,
+};
 
 /// Tickets that are looked at together.
 const PAGE: u32 = 100;
 
+/// Tickets that are claimed together: a gateway that wants one of them waits for all of them.
+const CLAIMED: usize = 25;
+
 impl Run<'_> {
     pub(super) async fn tickets(&mut self) -> Result<(), AdoptError> {
-        let mut scan = Scan::new("tickets", PAGE);
+        let mut scan = Scan::new("tickets", PAGE).ids();
         loop {
             let (next, page) = self.patiently(|| scan.next(self.store)).await?;
             if page.is_empty() {
                 return Ok(());
             }
-            let seen = page.len();
-            self.report.add(TICKETS, seen);
-            let mut free = Vec::new();
-            for old in page {
-                if let Some(id) = translate::id_of_ticket(&old) {
-                    if self.in_use(id).await? {
-                        self.report.add(IN_USE, 1);
-                    } else {
-                        free.push((id, old));
-                    }
-                }
+            for some in page.chunks(CLAIMED) {
+                self.report.add(TICKETS, some.len());
+                self.claimed(some).await?;
+                self.passed(some.len()).await?;
             }
-            self.page(free).await?;
-            self.passed(seen).await?;
             scan = next;
         }
     }
 
+    /// Takes over those tickets that nobody uses, given by their `_id`.
+    async fn claimed(&mut self, some: &[Document]) -> Result<(), AdoptError> {
+        let ids: Vec<Id> = some.iter().filter_map(translate::id_of_ticket).collect();
+        let claims = self.claims.clone();
+        let Claimed {
+            claim,
+            in_use,
+            elsewhere,
+        } = claims.take(&ids, self.dry).await?;
+        self.report.add(IN_USE, in_use + elsewhere);
+        if claim.tickets.is_empty() {
+            return Ok(());
+        }
+        let done = claims
+            .holding(&claim, async {
+                let page = self.free(some, &claim.tickets).await?;
+                self.page(page).await
+            })
+            .await;
+        if !matches!(done, Err(AdoptError::Lost)) {
+            claims.give(&claim).await?;
+        }
+        done
+    }
+
+    /// Reads the claimed ones of these tickets: what was read of them before may have changed since.
+    async fn free(
+        &self,
+        some: &[Document],
+        claimed: &[Id],
+    ) -> Result<Vec<(Id, Document)>, AdoptError> {
+        let held = |document: &Document| {
+            let id = translate::id_of_ticket(document)?;
+            claimed.contains(&id).then_some(id)
+        };
+        let ids: Vec<Bson> = some
+            .iter()
+            .filter(|document| held(document).is_some())
+            .filter_map(|document| document.get("_id").cloned())
+            .collect();
+        let filter = doc! { "_id": { "$in": ids } };
+        let found = self
+            .patiently(|| {
+                self.store
+                    .find("tickets", filter.clone(), FindOptions::default())
+            })
+            .await?;
+        let found = found
+            .into_iter()
+            .filter_map(|found| Document::try_from(found).ok());
+        Ok(found
+            .filter_map(|found| Some((held(&found)?, found)))
+            .collect())
+    }
+
     async fn page(&mut self, page: Vec<(Id, Document)>) -> Result<(), AdoptError> {
         let (mut updates, mut embedded, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         for (id, old) in page {
             let set = translate::ticket(&old, &self.mapping);
             let messages = translate::embedded(id, &old, &self.mapping);
@@ -69,8 +124,7 @@ impl Run<'_> {
                 updates.push(doc! { "q": filter, "u": { "$set": set } });
             }
             if old.contains_key(MARK) {
-                self.report.add(READY, 1);
-                self.late(&messages).await?;
+                ready.push((id, messages));
             } else {
                 embedded.extend(messages);
                 fresh.push((id, new));
@@ -78,6 +132,7 @@ impl Run<'_> {
         }
         let refused = self.write("tickets", &updates).await?;
         self.report.add(CHANGED, updates.len() - refused);
+        self.late(ready).await?;
         self.insert(embedded).await?;
         self.number(fresh).await
     }
@@ -139,19 +194,42 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Counts messages of arrays that came too late for a number.
-    async fn late(&mut self, messages: &[Document]) -> Result<(), AdoptError> {
-        let ids: Vec<&Bson> = messages.iter().filter_map(|each| each.get("_id")).collect();
-        if ids.is_empty() {
+    /// Counts messages of tickets that were numbered before which have no number: those of arrays that are not stored,
+    /// and those that are.
+    async fn late(&mut self, ready: Vec<(Id, Vec<Document>)>) -> Result<(), AdoptError> {
+        self.report.add(READY, ready.len());
+        if ready.is_empty() {
             return Ok(());
         }
-        let filter =
-            doc! { "_id": { "$in": ids.iter().map(|id| (*id).clone()).collect::<Vec<_>>() } };
-        let options = FindOptions::builder().projection(doc! { "_id": 1 }).build();
-        let there = self
-            .patiently(|| self.store.find("messages", filter.clone(), options.clone()))
+        let tickets: Vec<Bson> = ready.iter().flat_map(|(id, _)| form::forms(*id)).collect();
+        // By the index of the messages' places: there are few that are not numbered.
+        let filter = doc! { "ticketId": { "$in": tickets }, MARK: null };
+        let stored = self
+            .patiently(|| {
+                let options = FindOptions::default();
+                self.store.find("messages", filter.clone(), options)
+            })
             .await?;
-        self.report.add(LATE, ids.len().saturating_sub(there.len()));
+        let unnumbered = stored.iter().filter(|found| {
+            let ticket = documents::ticket_of(found);
+            // One that its server deleted has no place in the log.
+            ticket.is_some_and(|ticket| documents::message(ticket, found).is_some())
+        });
+        let ids: Vec<Bson> = ready
+            .iter()
+            .flat_map(|(_, messages)| messages)
+            .filter_map(|message| message.get("_id").cloned())
+            .collect();
+        let mut missing = ids.len();
+        for ids in ids.chunks(1_000) {
+            let filter = doc! { "_id": { "$in": ids.to_vec() } };
+            let options = FindOptions::builder().projection(doc! { "_id": 1 }).build();
+            let there = self
+                .patiently(|| self.store.find("messages", filter.clone(), options.clone()))
+                .await?;
+            missing = missing.saturating_sub(there.len());
+        }
+        self.report.add(LATE, unnumbered.count() + missing);
         Ok(())
     }
 
@@ -192,11 +270,6 @@ impl Run<'_> {
         let mut given = 0;
         let mut numbered = 0;
         for (id, ticket) in fresh {
-            // Touched since the page was read: the product numbers it.
-            if self.in_use(id).await? {
-                self.report.add(IN_USE, 1);
-                continue;
-            }
             let Ok(raw) = RawDocumentBuf::try_from(&ticket) else {
                 continue;
             };
@@ -208,14 +281,21 @@ impl Run<'_> {
             entries.extend(number::entries(id, &stored, &messages, &legacy));
         }
         let entries: Vec<&Entry> = entries.iter().collect();
-        let writes = fold(&entries);
-        let refused = self
-            .patiently(|| async {
-                let done = self.store.perform(&writes, Effort::Together).await;
-                done.map_err(|unstored| unstored.failure)
-            })
-            .await?;
-        self.report.add(REFUSED, refused.len());
+        let mut messages = fold(&entries);
+        // A ticket is marked once all of its messages are, so that one that was ended between the two is begun again.
+        let tickets = Writes {
+            tickets: std::mem::take(&mut messages.tickets),
+            ..Writes::default()
+        };
+        for writes in [messages, tickets] {
+            let refused = self
+                .patiently(|| async {
+                    let done = self.store.perform(&writes, Effort::Together).await;
+                    done.map_err(|unstored| unstored.failure)
+                })
+                .await?;
+            self.report.add(REFUSED, refused.len());
+        }
         self.report.add(NUMBERED, numbered);
         self.report.add(GIVEN, given);
         Ok(())

@@ -1,6 +1,6 @@
 //! The names of fields: which of ours are missing, and which of theirs look like them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use mongodb::{
     bson::{Bson, Document, doc},
@@ -112,7 +112,9 @@ pub(super) async fn census(
     sample: u32,
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<String>, Failure> {
-    let (mut mapping, mut tables) = (Vec::new(), Vec::new());
+    // A field of both collections stands in the file once.
+    let mut mapping: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut tables = Vec::new();
     for collection in ["tickets", "messages"] {
         let documents = documents(store, collection, sample).await?;
         let mut names: BTreeMap<&str, i64> = BTreeMap::new();
@@ -130,8 +132,9 @@ pub(super) async fn census(
             {
                 continue;
             }
-            let found: Vec<&&str> = theirs
+            let found: Vec<&str> = theirs
                 .iter()
+                .copied()
                 .filter(|name| count(name) > count(ours))
                 .collect();
             for name in &found {
@@ -143,16 +146,18 @@ pub(super) async fn census(
                 ));
             }
             if !found.is_empty() {
-                mapping.push(format!("{ours} = {found:?}"));
+                mapping.entry(ours).or_default().extend(found);
             }
         }
         if collection == "tickets" {
             arrays(&documents, findings, &mut tables);
         }
     }
+    let fields = mapping
+        .into_iter()
+        .map(|(ours, theirs)| format!("{ours} = {theirs:?}"));
     // What follows a table's name belongs to it.
-    mapping.extend(tables);
-    Ok(mapping)
+    Ok(fields.chain(tables).collect())
 }
 
 fn finding(collection: &str, name: &str, count: i64, then: &str) -> Finding {
@@ -186,18 +191,19 @@ fn arrays(documents: &[Document], findings: &mut Vec<Finding>, mapping: &mut Vec
 }
 
 async fn documents(store: &Store, collection: &str, sample: u32) -> Result<Vec<Document>, Failure> {
-    let mut documents = Vec::new();
+    let (mut documents, mut seen) = (Vec::new(), HashSet::new());
     for direction in [1, -1] {
         let options = FindOptions::builder()
             .sort(doc! { "_id": direction })
             .limit(i64::from(sample / 2))
             .build();
         let found = store.find(collection, doc! {}, options).await?;
-        documents.extend(
-            found
-                .into_iter()
-                .filter_map(|found| Document::try_from(found).ok()),
-        );
+        // The halves overlap in a small collection.
+        let found = found
+            .into_iter()
+            .filter_map(|found| Document::try_from(found).ok())
+            .filter(|found| seen.insert(found.get("_id").map(Bson::to_string)));
+        documents.extend(found);
     }
     Ok(documents)
 }

@@ -2,6 +2,7 @@
 //! `REDIS_URL` and `MONGO_URI`. Each test has a key prefix and a database of its own.
 
 mod adopt;
+mod check_database;
 mod codes;
 mod faults;
 mod gone;

@@ -1,6 +1,7 @@
 //! Numbering a ticket of the former server: its creation is 1, its messages follow by age.
 
 use ticket_shared::{
+    domain::Message,
     id::Id,
     stream::{Change, Entry, Last, VERSION},
 };
@@ -15,8 +16,18 @@ use crate::store::{Stored, Unnumbered};
 
 /// Messages of the former server that one entry numbers.
 const CHUNK: usize = 1_000;
+
 /// How many messages the live log begins with.
 const LOG: usize = 300;
+
+/// The places of those messages that are needed in full: what the live log begins with, and the newest that a customer may
+/// see.
+pub(super) fn needed(messages: &[Message]) -> Vec<usize> {
+    let public = messages.iter().rposition(|message| !message.internal);
+    let first = messages.len().saturating_sub(LOG);
+    let before = public.into_iter().filter(|place| *place < first);
+    before.chain(first..messages.len()).collect()
+}
 
 /// Puts a ticket together that MongoDB does not have with all its numbers; `messages` as they are numbered, and `upto`
 /// the highest number, where that was given out before. Nothing where entries are missing.

@@ -1,12 +1,12 @@
 -- Reads everything that Redis still has of a ticket, for warming it.
 --
--- KEYS  1 state  2 log  3 idem  4 dirty  5 epoch
+-- KEYS  1 state  2 log  3 idem  4 dirty  5 epoch  6 takeover
 -- ARGV  1 ticket id   2 for how many ms after a server came back its followers may say what they have seen
 --       3 '1' for the log in any case, else only where not all of it fits together
 -- Answers 0 where all of it is there, fits together and was compared under this server, if anybody has appended under it,
 -- else
 --   {state, '1' where it is dirty, length of the log, last id of the log or '', {frame...}, server or '', ms to wait,
---    the epoch where the state is of it and fits, or ''}
+--    the epoch where the state is of it and fits, or '', the mark of an adoption or ''}
 -- where the state is nil, or {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt}, and the
 -- server '' while that is another one and nobody has appended under it.
 
@@ -45,4 +45,5 @@ if type(length) == 'number' and (not fits or ARGV[3] == '1') then
 elseif type(length) ~= 'number' then
   length = 0
 end
-return {s[1] and s or false, dirty, length, last, frames, server, wait, fits and epoch or ''}
+local takeover = redis.call('GET', KEYS[6]) or ''
+return {s[1] and s or false, dirty, length, last, frames, server, wait, fits and epoch or '', takeover}

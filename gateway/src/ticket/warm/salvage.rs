@@ -13,8 +13,9 @@ use fred::{
 use ticket_shared::{
     id::Id,
     redis::hot_path,
-    stream::{Change, Entry, FIELD},
+    stream::{Change, Entry, FIELD, HELD},
 };
+use tokio::time::{Instant, sleep};
 
 use super::super::{Tickets, view::View};
 use crate::{error::Error, script::Items, store::Stored};
@@ -22,6 +23,10 @@ use crate::{error::Error, script::Items, store::Stored};
 /// For how long after a Redis server came back nobody appends to a ticket that was there before: its followers find their
 /// connections again within a second, and end the epoch where they have seen what that server lost.
 const SETTLED: Duration = Duration::from_millis(1_200);
+/// How long the end of an adoption is waited for that numbers the ticket.
+const TAKEOVER: Duration = Duration::from_secs(5);
+/// How often that is looked for.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How many entries of the partition's stream are looked through at most for those of one ticket.
 const SCAN: usize = 20_000;
 /// How many of them at a time.
@@ -64,6 +69,8 @@ pub(super) struct Salvage {
     pub(super) wait: Duration,
     /// The epoch, where all of it fits together: what is to be seen is whether the end of it was lost.
     pub(super) fits: Option<String>,
+    /// The mark of an adoption that holds the ticket, or did so before; empty if there is none.
+    pub(super) takeover: String,
 }
 
 impl Salvage {
@@ -93,6 +100,7 @@ impl Salvage {
         salvage.server = items.text().unwrap_or_default();
         salvage.wait = Duration::from_millis(items.number());
         salvage.fits = items.text().filter(|epoch| !epoch.is_empty());
+        salvage.takeover = items.text().unwrap_or_default();
         Ok(Some(salvage))
     }
 
@@ -170,6 +178,7 @@ impl Tickets {
             keys.idem(id),
             keys.dirty(partition),
             keys.epoch(partition),
+            keys.takeover(id),
         ];
         let args = vec![
             id.to_string().into(),
@@ -177,6 +186,27 @@ impl Tickets {
             if with_log { "1" } else { "0" }.into(),
         ];
         Salvage::parse(self.0.salvage.call(&self.0.redis, names, args).await?)
+    }
+
+    /// The same, once no adoption holds the ticket.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if one holds it for longer than [`TAKEOVER`].
+    pub(super) async fn released(&self, id: Id) -> Result<Option<Salvage>, Error> {
+        let end = Instant::now() + TAKEOVER;
+        loop {
+            match self.salvage(id, false).await? {
+                Some(salvage) if salvage.takeover.starts_with(HELD) => {}
+                found => return Ok(found),
+            }
+            if Instant::now() >= end {
+                return Err(Error::Unavailable {
+                    part: "mongodb",
+                    reason: "an adoption is numbering the ticket".into(),
+                });
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     /// Adds to `salvage` the entries of the ticket that are in its partition's stream.

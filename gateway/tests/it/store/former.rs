@@ -155,7 +155,9 @@ async fn messages_of_the_former_server_keep_their_rank() {
         )
         .await;
         let read = async |upto| {
-            let messages = store.unnumbered(ticket, upto).await.unwrap();
+            let mut messages = store.unnumbered(ticket, upto).await.unwrap();
+            let all = (0..messages.messages.len()).collect();
+            store.complete(ticket, &mut messages, all).await.unwrap();
             let messages = messages.messages.iter();
             messages
                 .map(|message| (message.seq, message.content.clone()))
