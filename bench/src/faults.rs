@@ -79,6 +79,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F13" false "MongoDB down until Redis is full" mongo::down_until_full;
     "F14" false "MongoDB slow" mongo::slow;
     "F15" false "unknown outcome of writes" mongo::unknown;
+    "F15s" false "MongoDB steps down" mongo::steps_down;
     "F16" false "poison entries" poison::undecodable;
     "F17" false "entries of a newer format" poison::newer;
     "F18" true "the same send twice at once, on two gateways" clients::twins;

@@ -81,7 +81,7 @@ impl World {
             .then(|| SmallDisk::mount(&directory.join("redis")))
             .transpose()?;
         let redis = redis(programs, directory, "redis")?;
-        let mongo = mongo(programs, directory, shape.synced)?;
+        let mongo = mongo(programs, directory, shape)?;
         let mut world = Self {
             redis,
             mongo,

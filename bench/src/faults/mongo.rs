@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mongodb::{Client, bson::doc};
+
 use super::{Told, outage, under, usual};
 use crate::{
     load::Size,
@@ -133,6 +135,57 @@ pub(super) async fn unknown(context: Context) -> anyhow::Result<Row> {
         Ok(Told::new(
             "three times: MongoDB's answers thrown away for 2 s while its writes go through, then the connections cut",
         ))
+    })
+    .await
+}
+
+/// What a primary says while it ends to be one: its code and name, and whether the write is done all the same.
+const STEPS_DOWN: [(i32, &str, bool); 7] = [
+    (10_107, "NotWritablePrimary", false),
+    (11_602, "InterruptedDueToReplStateChange", false),
+    (91, "ShutdownInProgress", false),
+    (189, "PrimarySteppedDown", false),
+    (189, "PrimarySteppedDown", true),
+    (11_602, "InterruptedDueToReplStateChange", true),
+    (91, "ShutdownInProgress", true),
+];
+
+pub(super) async fn steps_down(context: Context) -> anyhow::Result<Row> {
+    let shape = Shape {
+        failpoints: true,
+        ..Shape::default()
+    };
+    under(&context, "F15s", shape, usual(), async |run| {
+        let client = Client::with_uri_str(run.world.mongo_uri()).await?;
+        let admin = client.database("admin");
+        for (code, name, done) in STEPS_DOWN {
+            let error = doc! { "code": code, "codeName": name, "errmsg": "stepping down" };
+            let mut fails = doc! { "failCommands": ["insert", "update"] };
+            if done {
+                fails.insert("writeConcernError", error);
+            } else {
+                fails.insert("errorCode", code);
+            }
+            let fail = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": fails };
+            admin.run_command(fail).await?;
+            let before = run.load.acked();
+            run.lasts(Duration::from_millis(1_500)).await;
+            let taken = run.load.acked() - before;
+            run.check(taken > 0, format!("nothing was taken during {name}"));
+            let end = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+            admin.run_command(end).await?;
+            run.acks(100).await?;
+        }
+        client.shutdown().await;
+        let owed = run.load.acked();
+        let mark = run.mark();
+        let drained = run.persists(owed, Duration::from_mins(1)).await;
+        run.note(drained);
+        Ok(Told::new(
+            "seven times for 1.5 s: every write of the worker answered as by a primary that steps down or shuts down, four \
+             times without doing it and three times after it is done",
+        )
+        .figure(format!("backlog stored {} ms after", run.mark() - mark)))
     })
     .await
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::front;
+use super::{front, shape::Shape};
 use crate::process::{Process, find, free_address};
 
 /// The programs of a run.
@@ -116,14 +116,14 @@ pub(super) fn redis(programs: &Programs, directory: &Path, name: &str) -> anyhow
         .arg(["--maxmemory-policy", "noeviction", "--daemonize", "no"]))
 }
 
-/// A MongoDB server, not started. `synced` concerns a stand-in only.
+/// A MongoDB server, not started.
 ///
 /// # Errors
 /// As [`redis`].
 pub(super) fn mongo(
     programs: &Programs,
     directory: &Path,
-    synced: bool,
+    shape: &Shape,
 ) -> anyhow::Result<Process> {
     let address = free_address()?;
     let home = directory.join("mongodb");
@@ -131,26 +131,35 @@ pub(super) fn mongo(
     let (port, home) = (address.port().to_string(), home.display().to_string());
     let process = Process::new("mongodb", &programs.mongo, address, directory);
     Ok(if programs.mongo_name().starts_with("mongod") {
-        process.arg([
-            "--dbpath",
-            &home,
-            "--port",
-            &port,
-            "--bind_ip",
-            "127.0.0.1",
-            "--nounixsocket",
-        ])
+        process
+            .arg([
+                "--dbpath",
+                &home,
+                "--port",
+                &port,
+                "--bind_ip",
+                "127.0.0.1",
+                "--nounixsocket",
+            ])
+            .arg(
+                shape
+                    .failpoints
+                    .then_some(["--setParameter", "enableTestCommands=1"])
+                    .into_iter()
+                    .flatten(),
+            )
     } else {
         // Without the last one the stand-in confirms `j: true` before its log is written: a kill would lose
         // writes that are confirmed.
         let help = Command::new(&programs.mongo).arg("--help").output();
         let sync = "--sync-on-commit";
-        let syncs =
-            synced && help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(sync));
+        let syncs = shape.synced
+            && help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(sync));
         process
             .arg(["--host", "127.0.0.1", "--port", &port])
             .arg(["--storage-path", &home, "--cache-size", "256M"])
             .arg(syncs.then_some(sync))
+            .arg(shape.failpoints.then_some("--enable-test-commands"))
     })
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Shape {
     pub worker_env: Vec<(&'static str, String)>,
     /// Let a MongoDB stand-in sync each commit, as it must where it is killed.
     pub synced: bool,
+    /// Let MongoDB fail commands when it is told to.
+    pub failpoints: bool,
     /// Give Redis a replica.
     pub replica: bool,
     /// Start Redis and MongoDB only after the gateways and workers.
@@ -63,6 +65,7 @@ impl Default for Shape {
             gateway_env: Vec::new(),
             worker_env: vec![("CLAIM_IDLE_MS", "3000".into())],
             synced: true,
+            failpoints: false,
             replica: false,
             servers_last: false,
             small_disk: false,
