@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e test-redis-matrix faults fuzz bench microbench fmt lint clean-local
+.PHONY: help run test e2e test-redis-matrix test-mongo-matrix faults fuzz bench microbench fmt lint clean-local
 # Settings may be given here too, as in `make run PORT=6000`: make hands them on.
 
 help: ## Show this list
@@ -22,6 +22,9 @@ e2e: ## Run the end-to-end tests only; one file with FILE=tests/order.test.js
 
 test-redis-matrix: ## Test with the system's Redis, 8.2, Valkey 9 and a cluster; one with ONLY=cluster
 	@$(PYTHON) -u deploy/local/matrix.py $(if $(ONLY),--only $(ONLY))
+
+test-mongo-matrix: ## Test with MONGOD_BIN (or a stand-in): alone, as a set of one, with a password; some with ONLY="single"
+	@$(PYTHON) -u deploy/local/mongo_matrix.py $(if $(ONLY),--only $(ONLY))
 
 faults: ## Kill, stop and cut off every part under load; some with ONLY="F1 F5", fewer with SHORT=1
 	@$(PYTHON) -u deploy/local/test.py --only faults $(if $(SHORT),--short) $(ONLY)

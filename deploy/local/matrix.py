@@ -11,16 +11,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import parts
+import rows
 import run
 import servers
 import tasks
 import test
 from processes import Children
+from rows import Row
 from settings import LOCAL, Failure
 
 VENV = LOCAL / "redis-matrix"
@@ -33,18 +33,6 @@ NEEDS_TLS = "tls_with_a_private_authority_and_a_password"
 CORE = ["order", "idempotency", "presence", "changes", "resume", "tickets"]
 
 
-@dataclass
-class Row:
-    """One kind of Redis, the tests that it must pass, and how that went."""
-
-    program: Path
-    step: test.Step
-    # Starts the servers and returns their URL.
-    start: Callable[[Path, Children, Path], str]
-    server: str = ""
-    version: str = ""
-
-
 def main() -> int:
     """Runs every row, and fails where one did not pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -54,7 +42,7 @@ def main() -> int:
     with parts.fresh() as data, Children() as children:
         found = tasks.run(
             children,
-            build=build,
+            build=rows.build,
             client=run.install_client,
             mongodb=servers.find_mongo,
             system=servers.redis_program,
@@ -62,38 +50,23 @@ def main() -> int:
         )
         print(f"Prepared in {time.monotonic() - began:.0f} s", flush=True)
         programs = {"system": found["system"].program, **found["packaged"]}
-        rows = plan(programs, only)
+        planned = plan(programs, only)
         mongo = servers.start_mongo(found["mongodb"], children, data)
         print(f"MongoDB  ({found['mongodb'].told})", flush=True)
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(planned, 1):
             perform(row, mongo, data / f"row-{number}")
-    return sum_up(rows, time.monotonic() - began)
+    return rows.sum_up(planned, time.monotonic() - began)
 
 
 def plan(programs: dict[str, Path], only: str | None) -> list[Row]:
     """The rows in their order."""
-    rows = {
-        name: Row(program, test.Step(f"integration, {name}", integration(tls=name not in PACKAGED)), start_one)
-        for name, program in programs.items()
-    }
+    planned = {}
+    for name, program in programs.items():
+        skipped = [NEEDS_TLS] if name in PACKAGED else []
+        planned[name] = Row(program, test.Step(f"integration, {name}", rows.integration(skipped)), start_one)
     files = [f"tests/{name}.test.js" for name in CORE]
-    rows["cluster"] = Row(programs["system"], test.end_to_end("end to end, cluster", files), servers.start_cluster)
-    return [row for name, row in rows.items() if only in (None, name)]
-
-
-def integration(*, tls: bool) -> list[str]:
-    """The command for the integration tests, with or without the one that needs a Redis that knows TLS."""
-    chosen = ["--locked", "--package", "ticket-gateway", "--package", "ticket-worker", "--test", "it"]
-    skipped = [] if tls else ["--", "--skip", NEEDS_TLS]
-    if test.has_nextest():
-        return ["cargo", "nextest", "run", "--no-fail-fast", *chosen, *skipped]
-    return ["cargo", "test", "--no-fail-fast", *chosen, *skipped]
-
-
-def build(task: tasks.Task) -> None:
-    """Builds the programs and the tests before anything is measured."""
-    run.build(task)
-    test.build_tests(task, integration(tls=True))
+    planned["cluster"] = Row(programs["system"], test.end_to_end("end to end, cluster", files), servers.start_cluster)
+    return [row for name, row in planned.items() if only in (None, name)]
 
 
 def find_packaged(task: tasks.Task) -> dict[str, Path]:
@@ -121,20 +94,9 @@ def start_one(program: Path, children: Children, data: Path) -> str:
 
 
 def perform(row: Row, mongo: str, data: Path) -> None:
-    """Runs a row's tests on servers that start and end with it."""
+    """Runs a row's tests."""
     row.server, row.version = identity(row.program)
-    # Tests that kill and freeze a server of their own take the first on the PATH: it must be the same.
-    shelf = data / "bin"
-    shelf.mkdir(parents=True)
-    (shelf / "redis-server").symlink_to(row.program)
-    with Children() as children:
-        url = row.start(row.program, children, data)
-        print(f"\n{row.server} {row.version}  {url}", flush=True)
-        addresses = {"REDIS_URL": url, "MONGO_URI": mongo, "PATH": servers.path_with(shelf)}
-        test.perform(row.step, addresses, children)
-    if row.step.count.passed == 0 and row.step.code == 0:
-        # Whatever renamed the tests must not look like a success.
-        row.step.code = 1
+    rows.perform(row, lambda url: {"REDIS_URL": url, "MONGO_URI": mongo}, data, "redis-server")
 
 
 def identity(program: Path) -> tuple[str, str]:
@@ -144,24 +106,6 @@ def identity(program: Path) -> tuple[str, str]:
     if not found:
         raise Failure(f"{program} --version does not tell a version: {told!r}")
     return found[1], found[2]
-
-
-def sum_up(rows: list[Row], seconds: float) -> int:
-    """Prints the table; the last line is in the form of Rust's own runner."""
-    print("\n=== summary")
-    print(f"  {'server':8}{'version':9}{'tests':24}{'passed':>7}{'failed':>7}{'ignored':>8}{'seconds':>9}")
-    total = test.Count()
-    for row in rows:
-        step, count = row.step, row.step.count
-        told = "" if step.code == 0 else f"  FAILED (exit code {step.code})"
-        print(
-            f"  {row.server:8}{row.version:9}{step.name:24}"
-            f"{count.passed:7}{count.failed:7}{count.ignored:8}{step.seconds:9.1f}{told}"
-        )
-        total += count
-    good = all(row.step.code == 0 for row in rows)
-    print(f"test result: {'ok' if good else 'FAILED'}. {total}; finished in {seconds:.1f}s", flush=True)
-    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -53,22 +53,15 @@ def prepare() -> dict:
 def start(found: dict, children: Children, data: Path) -> dict[str, str]:
     """Starts what was found and returns the environment of those who use it."""
     redis = servers.start_redis(found["redis"], children, data)
-    print(f"Redis    {_shown(redis)}  ({found['redis'].told})", flush=True)
+    print(f"Redis    {servers.shown(redis)}  ({found['redis'].told})", flush=True)
     mongo = servers.start_mongo(found["mongodb"], children, data)
-    print(f"MongoDB  {_shown(mongo)}  ({found['mongodb'].told})", flush=True)
+    print(f"MongoDB  {servers.shown(mongo)}  ({found['mongodb'].told})", flush=True)
     # What was installed is for others to start, too.
     environment = {"REDIS_URL": redis, "MONGO_URI": mongo, "PATH": servers.path_with(servers.BIN)}
     if found["mongodb"].program:
         # For tests that start one of their own, with a password.
         environment["MONGO_PROGRAM"] = str(found["mongodb"].program)
     return environment
-
-
-def _shown(url: str) -> str:
-    """The URL without the name and password in it."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ or changed.
 """
 
 import os
+import re
 import shutil
 import socket
 import struct
@@ -219,6 +220,13 @@ def path_with(directory: Path) -> str:
     return f"{directory}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
+def shown(url: str) -> str:
+    """The URL without the name and password in it."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
 def start_redis(found: Found, children: Children, data: Path) -> str:
     """Starts the server where there is one to start, waits until it answers, and returns its URL."""
     if found.url:
@@ -279,8 +287,8 @@ def _cluster_answers(number: int, nodes: int) -> bool:
     return b"cluster_state:ok" in info and f"cluster_size:{nodes}\r".encode() in info
 
 
-def start_mongo(found: Found, children: Children, data: Path) -> str:
-    """The same for MongoDB."""
+def start_mongo(found: Found, children: Children, data: Path, *more) -> str:
+    """The same for MongoDB; `more` are options of its own."""
     if found.url:
         return found.url
     number, home, log = _place("LOCAL_MONGO_PORT", data, "mongodb")
@@ -290,7 +298,7 @@ def start_mongo(found: Found, children: Children, data: Path) -> str:
     }[found.kind]
     with log.open("wb") as output:
         child = children.start(
-            "mongodb", [found.program, *argv], cwd=home, stdout=output, stderr=subprocess.STDOUT
+            "mongodb", [found.program, *argv, *more], cwd=home, stdout=output, stderr=subprocess.STDOUT
         )
     processes.until("MongoDB", lambda: _mongo_answers(number), child, log, 120)
     return f"mongodb://127.0.0.1:{number}/ticket-system"
@@ -323,8 +331,35 @@ def _redis_answers(number: int) -> bool:
 
 
 def _mongo_answers(number: int) -> bool:
-    # The smallest command of the wire protocol: OP_MSG with {ping: 1, $db: "admin"}.
-    fields = b"\x10ping\0" + struct.pack("<i", 1) + b"\x02$db\0" + struct.pack("<i", 6) + b"admin\0"
-    document = struct.pack("<i", len(fields) + 5) + fields + b"\0"
-    body = struct.pack("<I", 0) + b"\0" + document
-    return b"ok\0" in _ask(number, struct.pack("<iiii", len(body) + 16, 1, 0, 2013) + body)
+    return b"ok\0" in ask_mongo(number, {"ping": 1})
+
+
+def tell_mongo(uri: str, command: dict) -> None:
+    """Has a MongoDB server at this URI do something, which it must."""
+    number = int(re.search(r":(\d+)/", uri)[1])
+    answer = ask_mongo(number, command)
+    if b"\x01ok\0" + struct.pack("<d", 1.0) not in answer:
+        raise Failure(f"MongoDB answers {answer!r} to {next(iter(command))}")
+
+
+def ask_mongo(number: int, command: dict) -> bytes:
+    """What a MongoDB server on this port answers to a command on `admin`: an OP_MSG, as it comes."""
+    body = struct.pack("<I", 0) + b"\0" + _bson({**command, "$db": "admin"})
+    return _ask(number, struct.pack("<iiii", len(body) + 16, 1, 0, 2013) + body)
+
+
+def _bson(document: dict) -> bytes:
+    """A document of numbers, texts, lists and documents."""
+    fields = b""
+    for name, value in document.items():
+        if isinstance(value, int):
+            kind, encoded = b"\x10", struct.pack("<i", value)
+        elif isinstance(value, str):
+            text = value.encode() + b"\0"
+            kind, encoded = b"\x02", struct.pack("<i", len(text)) + text
+        elif isinstance(value, list):
+            kind, encoded = b"\x04", _bson({str(place): item for place, item in enumerate(value)})
+        else:
+            kind, encoded = b"\x03", _bson(value)
+        fields += kind + name.encode() + b"\0" + encoded
+    return struct.pack("<i", len(fields) + 5) + fields + b"\0"
