@@ -28,7 +28,6 @@ USER, PASSWORD = "tests", "matrix"
 # These put a proxy in the way, which knows no password.
 WITHOUT_PASSWORD = [
     *("absent_servers", "codes::", "collations_and_views", "large::", "read_before_an_adoption", "refused::"),
-    *("an_empty_database_and_one", "failover"),
 ]
 
 

@@ -29,13 +29,20 @@ impl<'a> Fields<'a> {
         person(self.value(key)?)
     }
 
-    /// The texts in a list, or a text alone; ids and numbers are their texts.
+    /// The texts in a list, or those in a text alone, between commas; ids and numbers are their texts.
     pub fn texts(self, key: &str) -> Vec<String> {
         match self.value(key) {
             Some(RawBsonRef::Array(list)) => list
                 .into_iter()
                 .filter_map(|item| person(item.ok()?))
                 .collect(),
+            Some(RawBsonRef::String(text)) => {
+                let parts = text.split([',', '،']).map(str::trim);
+                parts
+                    .filter(|part| !part.is_empty())
+                    .map(str::to_owned)
+                    .collect()
+            }
             Some(value) => person(value).into_iter().collect(),
             None => Vec::new(),
         }

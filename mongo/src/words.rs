@@ -6,7 +6,7 @@ use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, doc};
 use ticket_shared::domain::{Priority, Status, UserType};
 
 /// Fields that mark an internal note where they are true.
-pub const INTERNAL: [&str; 17] = [
+pub const INTERNAL: [&str; 26] = [
     "internal",
     "isInternal",
     "is_internal",
@@ -24,10 +24,29 @@ pub const INTERNAL: [&str; 17] = [
     "agentsOnly",
     "staffOnly",
     "isStaffOnly",
+    "hidden",
+    "isHidden",
+    "is_hidden",
+    "isNote",
+    "is_note",
+    "internalComment",
+    "isInternalComment",
+    "is_internal_comment",
+    "hiddenFromCustomer",
 ];
 
 /// Fields that mark an internal note where they are there and not true.
-pub const PUBLIC: [&str; 4] = ["public", "isPublic", "is_public", "visibleToCustomer"];
+pub const PUBLIC: [&str; 9] = [
+    "public",
+    "isPublic",
+    "is_public",
+    "visibleToCustomer",
+    "visibleToUser",
+    "visible_to_customer",
+    "isVisibleToCustomer",
+    "customerVisible",
+    "isCustomerVisible",
+];
 
 /// Fields that mark an internal note by a word.
 pub const KINDS: [&str; 6] = [
@@ -40,7 +59,7 @@ pub const KINDS: [&str; 6] = [
 ];
 
 /// The words that mark one.
-pub const INTERNAL_KINDS: [&str; 15] = [
+pub const INTERNAL_KINDS: [&str; 36] = [
     "internal",
     "internal_note",
     "internal-note",
@@ -56,10 +75,31 @@ pub const INTERNAL_KINDS: [&str; 15] = [
     "agent_only",
     "staff",
     "team",
+    "internal-comment",
+    "internal comment",
+    "internalComment",
+    "internal_only",
+    "internal-only",
+    "internal only",
+    "internalOnly",
+    "private note",
+    "private-note",
+    "agents_only",
+    "agent-only",
+    "agents-only",
+    "agent only",
+    "agents only",
+    "agentOnly",
+    "agentsOnly",
+    "staff_only",
+    "staff-only",
+    "staff only",
+    "staffOnly",
+    "hidden",
 ];
 
 /// Fields that mark a deleted message where they are true.
-pub const DELETED: [&str; 8] = [
+pub const DELETED: [&str; 14] = [
     "deleted",
     "isDeleted",
     "is_deleted",
@@ -68,6 +108,12 @@ pub const DELETED: [&str; 8] = [
     "removed",
     "isRemoved",
     "softDeleted",
+    "is_removed",
+    "removedAt",
+    "removed_at",
+    "soft_deleted",
+    "trashed",
+    "isTrashed",
 ];
 
 /// Texts that are not true. Spelled out, because a query compares them as they are.
@@ -90,13 +136,31 @@ const FALSE: [&str; 16] = [
     "none",
 ];
 
-/// The ways in which the case of a word is written.
-fn cases(word: &str) -> [String; 3] {
+/// The ways in which the case of a word is written: as it stands here, in capitals, with one at its beginning, with one at
+/// the beginning of each of its parts, and without any.
+fn cases(word: &str) -> [String; 5] {
     let mut capital = word.to_owned();
     if let Some(first) = capital.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    [word.to_owned(), word.to_ascii_uppercase(), capital]
+    let mut begins = true;
+    let title = word.chars().map(|letter| {
+        let letter = if begins {
+            letter.to_ascii_uppercase()
+        } else {
+            letter
+        };
+        begins = !letter.is_ascii_alphanumeric();
+        letter
+    });
+    let title = title.collect();
+    [
+        word.to_owned(),
+        word.to_ascii_uppercase(),
+        capital,
+        title,
+        word.to_ascii_lowercase(),
+    ]
 }
 
 /// If a value is true, as JavaScript has it, except for texts that say no.
@@ -211,6 +275,12 @@ mod tests {
             doc! { "isPublic": false },
             doc! { "visibility": "Internal" },
             doc! { "type": "NOTE" },
+            doc! { "type": "Internal Note" },
+            doc! { "kind": "Internal_Only" },
+            doc! { "visibility": "agents only" },
+            doc! { "messageType": "internalnote" },
+            doc! { "isHidden": true },
+            doc! { "customerVisible": 0 },
         ] {
             assert!(is_internal(&raw(&note)), "{note}");
         }
@@ -230,6 +300,7 @@ mod tests {
             &doc! { "deletedAt": mongodb::bson::DateTime::MIN }
         )));
         assert!(is_deleted(&raw(&doc! { "isDeleted": true })));
+        assert!(is_deleted(&raw(&doc! { "trashed": 1 })));
         assert!(!is_deleted(&raw(
             &doc! { "deletedAt": null, "deleted": false }
         )));

@@ -59,12 +59,11 @@ impl Run<'_> {
         if claim.tickets.is_empty() {
             return Ok(());
         }
-        let done = claims
-            .holding(&claim, async {
-                let page = self.free(some, &claim.tickets).await?;
-                self.page(page).await
-            })
-            .await;
+        let work = Box::pin(async {
+            let page = self.free(some, &claim.tickets).await?;
+            self.page(page).await
+        });
+        let done = claims.holding(&claim, work).await;
         if !matches!(done, Err(AdoptError::Lost)) {
             claims.give(&claim).await?;
         }

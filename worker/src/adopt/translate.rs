@@ -38,7 +38,7 @@ fn raw<T>(value: &Bson, read: impl Fn(mongodb::bson::RawBsonRef<'_>) -> Option<T
 /// A person's id: a text, an id, a number, or what a document says of itself.
 fn person(value: &Bson) -> Option<Bson> {
     let value = match value {
-        Bson::Document(within) => ["agentId", "userId", "_id", "id"]
+        Bson::Document(within) => ["agentId", "userId", "_id", "id", "$id"]
             .into_iter()
             .find_map(|key| within.get(key).filter(|id| **id != Bson::Null))?,
         value => value,
@@ -63,7 +63,10 @@ fn time(value: &Bson) -> Option<Bson> {
 /// The ticket that a value refers to.
 pub(super) fn ticket_id(value: &Bson) -> Option<Id> {
     let value = match value {
-        Bson::Document(within) => within.get("_id").or_else(|| within.get("id"))?,
+        // Populated, or a reference of the driver's.
+        Bson::Document(within) => ["_id", "id", "$id"]
+            .into_iter()
+            .find_map(|key| within.get(key).filter(|id| **id != Bson::Null))?,
         value => value,
     };
     raw(value, |value| form::id_or_derived("tickets", value))

@@ -97,6 +97,7 @@ fn message(n: u32, more: Document) -> Document {
     message
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_every_kind_are_found_and_nothing_is_written() {
     let world = World::new().await;

@@ -170,12 +170,12 @@ async fn requests(
 ) {
     while let Some(message) = message(&mut from).await {
         let name = command_name(&message).unwrap_or_default();
-        let is_held = |held: &Option<&'static str>| *held == Some(name.as_str());
-        if is_held(&held.borrow()) {
+        let is_held = |held: Option<&'static str>| held == Some(name.as_str());
+        if is_held(*held.borrow()) {
             injected.lock().expect("no panic").answered += 1;
         }
         // It fails once the proxy has gone.
-        let _ = held.wait_for(|held| !is_held(held)).await;
+        let _ = held.wait_for(|held| !is_held(*held)).await;
         let answer = injected.lock().expect("no panic").answer(&name, &message);
         let sent = match answer {
             Some(answer) => {

@@ -4,7 +4,7 @@ use mongodb::bson::{Document, doc};
 use ticket_shared::lifecycle::Lifecycle;
 
 use super::{adopt, all, at, lost_nothing, plain, plain_ticket, renamed, text, three, with};
-use crate::{harness::World, sample::id};
+use crate::{harness::World, inspect::oid, sample::id};
 
 /// One way in which another server keeps tickets: a mapping, and what a ticket with three messages looks like, of which
 /// the second is for agents only.
@@ -109,6 +109,24 @@ fn shapes() -> Vec<Shape> {
                 "ADMIN"
             ))
         ),
+        shape!("references", "ticketId = \"ticketId\"", plain_ticket, |n| {
+            three(|p| {
+                with(
+                    plain(n, p),
+                    "ticketId",
+                    doc! { "$ref": "tickets", "$id": oid(id(n, 1)) },
+                )
+            })
+        }),
+        shape!("populated", "", plain_ticket, |n| {
+            three(|p| {
+                with(
+                    plain(n, p),
+                    "ticketId",
+                    doc! { "_id": oid(id(n, 1)), "subject": "s" },
+                )
+            })
+        }),
         shape!("uuids", "", plain_ticket, |n| three(|p| with(
             plain(n, p),
             "_id",
