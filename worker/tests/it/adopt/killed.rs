@@ -34,10 +34,10 @@ impl Old {
             let set = std::env::var(name).ok();
             set.map_or(normal, |size| size.parse().expect("a number"))
         };
-        let tickets = size("ADOPT_TICKETS", 2_000);
+        let tickets = size("ADOPT_TICKETS", 300);
         Self {
             tickets,
-            messages: size("ADOPT_MESSAGES", 20_000) / tickets,
+            messages: size("ADOPT_MESSAGES", 3_000) / tickets,
         }
     }
 
