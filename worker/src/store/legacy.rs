@@ -49,9 +49,9 @@ impl Store {
             superseded.retain(kept);
             refused.extend(more);
             self.remove(superseded).await?;
-            for adoption in chunk {
-                self.keep_numbers(&adoption.messages).await?;
-            }
+            let messages = chunk.iter().flat_map(|adoption| &adoption.messages);
+            self.keep_numbers(&messages.cloned().collect::<Vec<_>>())
+                .await?;
         }
         Ok(refused)
     }
