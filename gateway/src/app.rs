@@ -187,13 +187,12 @@ impl App {
             &entrance,
             commit.outcomes(),
             &mut registry,
-            &commands,
+            (&commands, &channels),
+            &store,
             &life,
         );
-        Work::try_reads(&store, &life);
         let tickets = Tickets::new(commands.clone(), keys, store, watch.clone(), commit)
             .hot_for(common.hot_for);
-        redis::tell_why(&commands, &life);
         redis::stay_on_primary(&commands, &channels, &life);
         entrance.connect(&commands, &life);
         let follower = Follower::start(

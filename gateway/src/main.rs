@@ -9,7 +9,8 @@ use ticket_gateway::{
     config::{Command, Config},
 };
 use ticket_shared::{
-    config::{EXIT_CONFIG, Exposed, complain, complain_of, parse, print_check, print_effective},
+    check::Report,
+    config::{EXIT_CONFIG, Exposed, complain, complain_of, parse, print_effective},
     lifecycle::{Lifecycle, block_on},
     telemetry,
 };
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         complain_of(&parsed.exposed);
         print_effective(&parsed.effective);
         return if connect {
-            print_check(block_on(config.common.threads, check::connect(&config)))
+            Report::print(block_on(config.common.threads, check::connect(&config)))
         } else {
             ExitCode::SUCCESS
         };

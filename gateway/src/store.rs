@@ -9,7 +9,14 @@
 //!   operation runs in a task of its own, and only the waiting for it ends at the deadline.
 //! - One odd document never fails a list: [`ticket_mongo::documents`] gives an odd field its default.
 
-use std::{future::Future, future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use mongodb::{
@@ -17,7 +24,7 @@ use mongodb::{
     bson::{Document, RawDocumentBuf, doc},
     options::{ClientOptions, FindOptions, ReadConcern, ReadPreference, SelectionCriteria},
 };
-use ticket_mongo::{DATABASE, form, uri};
+use ticket_mongo::{DATABASE, form, server_errors::ServerErrors, uri};
 use ticket_shared::{
     config::{BadSetting, Secret},
     id::Id,
@@ -29,11 +36,12 @@ mod audit;
 mod batches;
 mod failure;
 mod messages;
-mod rights;
+mod reads;
 mod tickets;
 
 pub use failure::{StoreError, Trouble, Unreachable};
 pub use messages::{Edge, Unnumbered};
+pub use reads::ReadHealth;
 pub use ticket_mongo::documents::Stored;
 
 /// Operations at a time, those that nobody waits for any more included; also the size of the pool.
@@ -59,6 +67,12 @@ pub struct Store {
     slots: Arc<Semaphore>,
     /// Those of them that look at every ticket.
     counting: Arc<Semaphore>,
+    /// Why the driver finds no server.
+    errors: ServerErrors,
+    /// A read failed since that was last looked at.
+    failed: Arc<AtomicBool>,
+    /// The server does not take the read concern, which every read has: no defect of ours.
+    concern_refused: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -77,6 +91,9 @@ impl Store {
             deadline,
             slots: Arc::new(Semaphore::new(CONCURRENT as usize)),
             counting: Arc::new(Semaphore::new(COUNTING)),
+            errors: ServerErrors::default(),
+            failed: Arc::default(),
+            concern_refused: Arc::default(),
         })
     }
 
@@ -92,6 +109,7 @@ impl Store {
                 Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
             // What the URI asks for holds: not every server has majorities.
             options.read_concern.get_or_insert(ReadConcern::majority());
+            self.errors.collect(&mut options);
             let name = options.default_database.clone();
             let name = name.unwrap_or_else(|| DATABASE.to_owned());
             Ok(Client::with_options(options)?.database(&name))
@@ -144,11 +162,20 @@ impl Store {
             answered
                 .await
                 .map_err(|_| stopping())?
-                .map_err(StoreError::from)
+                .map_err(|error| StoreError::from(self.errors.reason(error)))
         };
-        match tokio::time::timeout(self.deadline, answered).await {
+        let outcome = match tokio::time::timeout(self.deadline, answered).await {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreError::Unreachable(Unreachable::Late(self.deadline))),
+        };
+        if outcome.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        match outcome {
+            Err(StoreError::Refused(trouble)) if self.concern_refused.load(Ordering::Acquire) => {
+                Err(StoreError::Unreachable(Unreachable::Driver(trouble)))
+            }
+            outcome => outcome,
         }
     }
 

@@ -3,6 +3,9 @@
 //! A code is transient, about a document, or not understood. What is not understood is retried as a transient one
 //! is, and said to be so.
 
+/// `ReadConcernMajorityNotEnabled`: a matter of the server's settings, not of the command.
+pub const NO_MAJORITY_READS: i32 = 148;
+
 /// Codes of a server that can't answer now: shutting down, not the primary (any more), interrupted, out of time, in
 /// want of a lock or of quota, or one that does not let us in until an operator mends that.
 const TRANSIENT: [i32; 36] = [

@@ -9,6 +9,8 @@ pub mod date;
 pub mod documents;
 pub mod fields;
 pub mod form;
+pub mod read_concern;
+pub mod server_errors;
 pub mod uri;
 pub mod words;
 

@@ -3,7 +3,7 @@
 //! Every setting is a flag and an environment variable; the doc comment of its field is its help text. A
 //! setting that is wrong stops the start with one line that names it and exit code [`EXIT_CONFIG`].
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -172,23 +172,6 @@ pub fn complain_of(exposed: &[Exposed]) {
     for exposed in exposed {
         // As above.
         let _ = writeln!(std::io::stderr(), "warning: {exposed}");
-    }
-}
-
-/// Prints what the trial of `check-config --connect` came to; the exit code says if all is well.
-pub fn print_check(outcome: std::io::Result<(Vec<String>, bool)>) -> ExitCode {
-    use std::io::Write;
-    let (lines, well) =
-        outcome.unwrap_or_else(|error| (vec![format!("no runtime: {error}")], false));
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        // A closed pipe is not worth a different exit code.
-        let _ = writeln!(out, "{line}");
-    }
-    if well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }
 

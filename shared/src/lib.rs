@@ -3,6 +3,7 @@
 //! Nothing in here knows of routes, Socket.IO or MongoDB: only the domain, its wire forms, the entries of the
 //! Redis streams, and the pieces that every process of the product starts with.
 
+pub mod check;
 pub mod config;
 pub mod domain;
 pub mod event;

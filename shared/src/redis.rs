@@ -21,8 +21,10 @@ use crate::config::{BadSetting, Secret};
 
 mod entrance;
 mod failure;
+mod layout;
 mod primary;
 mod rights;
+mod sentinel;
 mod tls;
 mod topology;
 mod trouble;
@@ -31,9 +33,10 @@ pub use entrance::{Entrance, Examined, examine};
 pub use failure::{Failure, failure, refusal, words};
 pub use primary::{keep_on_primary, stay_on_primary};
 pub use rights::Program;
+pub use sentinel::follow_sentinel;
 pub use tls::trusting;
 pub use topology::{Topology, Unfit, discover};
-pub use trouble::tell_why;
+pub use trouble::{Disconnected, tell_why};
 
 /// How long a command may take before its caller is told that Redis can't be reached.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);

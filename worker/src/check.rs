@@ -3,38 +3,19 @@
 
 use std::time::Duration;
 
-use ticket_shared::{
-    lifecycle::Lifecycle,
-    redis::{Program, examine},
-};
+use ticket_shared::{check::Report, lifecycle::Lifecycle, redis::Program};
 
-use crate::{config::Config, store::Store};
+use crate::{
+    config::Config,
+    store::{Failure, Store},
+};
 
 /// Time for MongoDB to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Tries the servers of these settings. Answers with a line for each server, and whether all is well.
-pub async fn connect(config: &Config) -> (Vec<String>, bool) {
-    let mut lines = Vec::new();
-    let mut well = true;
-    let mut note = |server: &str, problems: Vec<String>| {
-        well &= problems.is_empty();
-        if problems.is_empty() {
-            lines.push(format!("{server}: ok"));
-        }
-        lines.extend(
-            problems
-                .into_iter()
-                .map(|problem| format!("{server}: {problem}")),
-        );
-    };
-    note(
-        "redis",
-        match examine(&config.common, Program::Worker).await {
-            Ok(examined) => examined.refused,
-            Err(error) => vec![error.to_string()],
-        },
-    );
+/// Tries the servers of these settings.
+pub async fn connect(config: &Config) -> Report {
+    let mut report = Report::of_redis(&config.common, Program::Worker).await;
     let life = Lifecycle::default();
     let refused = async {
         match Store::open(&config.common.mongo_uri, life.clone()).await {
@@ -43,16 +24,14 @@ pub async fn connect(config: &Config) -> (Vec<String>, bool) {
                 store.close().await;
                 refused
             }
-            Err(error) => vec![crate::store::Failure::of(&error).to_string()],
+            Err(error) => vec![Failure::of(&error).to_string()],
         }
     };
-    let late = || vec!["no answer in time".to_owned()];
-    note(
+    let problems = tokio::time::timeout(DEADLINE, refused).await;
+    report.note(
         "mongodb",
-        tokio::time::timeout(DEADLINE, refused)
-            .await
-            .unwrap_or_else(|_| late()),
+        problems.unwrap_or_else(|_| vec!["no answer in time".to_owned()]),
     );
     life.shutdown(DEADLINE).await;
-    (lines, well)
+    report
 }

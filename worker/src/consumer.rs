@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use fred::{
     clients::Client,
-    error::Error,
+    error::{Error, ErrorKind},
     interfaces::{ClientLike, StreamsInterface},
     types::Value,
 };
@@ -25,6 +25,9 @@ use crate::{
     probe::Part,
     settle::{Settler, Stopping},
 };
+
+/// Time for a new connection before the next read is tried.
+const CONNECTING: Duration = Duration::from_secs(3);
 
 /// Reads some partitions, one batch after the other.
 #[derive(Debug)]
@@ -139,6 +142,7 @@ impl Reader {
                     self.settler.metrics.retries.get_or_create(&step).inc();
                     self.settler.reporter.fails(Part::Redis, &error);
                     tracing::warn!(error = %error, failures = backoff.failures() + 1, "read failed, trying again");
+                    self.leave_silence(&error).await;
                     if !backoff.wait(&stopping).await {
                         break;
                     }
@@ -147,6 +151,13 @@ impl Reader {
         }
         // Redis notices the end of the connection in any case.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.blocking.quit()).await;
+    }
+
+    /// Connects anew after a read without an answer: a proxy may swallow everything, and nothing else ends such a connection.
+    async fn leave_silence(&self, error: &Interrupted) {
+        if matches!(error, Interrupted::Redis(error) if *error.kind() == ErrorKind::Timeout) {
+            let _ = tokio::time::timeout(CONNECTING, self.blocking.force_reconnection()).await;
+        }
     }
 
     async fn step(&self, plan: &mut Plan) -> Result<(), Interrupted> {

@@ -156,7 +156,8 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Worker, Error> {
     let found = Entrance::find(&config.common, Program::Worker, life).await;
     let entrance = found.map_err(Error::Unfit)?;
     let redis = redis::client(entrance.url())?;
-    redis::tell_why(&redis, life);
+    health.watch_connection(entrance.closed());
+    health.watch_connection(redis::tell_why(&redis, life));
     redis::keep_on_primary(&redis, life);
     // Connects in the background, and again whenever the connection is lost.
     entrance.connect(&redis, life);
@@ -260,6 +261,8 @@ fn start_readers(
             claim_idle: config.claim_idle(),
         };
         let blocking = redis::blocking_client(entrance.url(), config.block())?;
+        health.watch_connection(redis::tell_why(&blocking, life));
+        redis::follow_sentinel(&blocking, life);
         // Again whenever the connection is lost.
         entrance.connect(&blocking, life);
         let reader = Reader::new(blocking, settler, partitions, settings);

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ticket_shared::{
+    check::Report,
     config::{self, EXIT_CONFIG, Exposed, Parsed},
     lifecycle::{Lifecycle, block_on},
     telemetry,
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         config::print_effective(&effective);
         return if connect {
             let tried = ticket_worker::check::connect(&config);
-            config::print_check(block_on(config.common.threads, tried))
+            Report::print(block_on(config.common.threads, tried))
         } else {
             ExitCode::SUCCESS
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fred::{clients::Client, interfaces::ClientLike};
-use ticket_shared::redis::{Entrance, hot_path};
+use ticket_shared::redis::{Disconnected, Entrance, hot_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
@@ -37,6 +37,8 @@ pub(crate) struct Health {
     refusals: Refusals,
     /// What may refuse writes in the database.
     obstacles: Arc<Mutex<Vec<String>>>,
+    /// Why clients of Redis have no connection.
+    disconnected: Arc<Mutex<Vec<Disconnected>>>,
 }
 
 impl Health {
@@ -48,6 +50,25 @@ impl Health {
     /// Notes what may refuse writes.
     pub(crate) fn obstructed_by(&self, obstacles: Vec<String>) {
         *self.obstacles() = obstacles;
+    }
+
+    /// Adds a client whose connection is watched.
+    pub(crate) fn watch_connection(&self, why: Disconnected) {
+        self.connections().push(why);
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<Disconnected>> {
+        self.disconnected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why Redis is down, or what is refused, in words that quote nothing.
+    fn why(&self, mongo: bool, refused: Vec<(Part, String)>) -> Option<String> {
+        let away = self.reason().clone().filter(|_| !mongo);
+        let disconnected = || self.connections().iter().find_map(Disconnected::reason);
+        away.or_else(|| disconnected().map(|why| format!("no redis connection: {why}")))
+            .or_else(|| refused.into_iter().next().map(|(_, reason)| reason))
     }
 
     fn obstacles(&self) -> MutexGuard<'_, Vec<String>> {

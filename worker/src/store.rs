@@ -13,7 +13,7 @@ use mongodb::{
     error::ErrorKind,
     options::{Acknowledgment, ClientOptions, FindOptions, WriteConcern},
 };
-use ticket_mongo::{DATABASE, code};
+use ticket_mongo::{DATABASE, code, server_errors::ServerErrors};
 use ticket_shared::{config::Secret, lifecycle::Lifecycle};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
@@ -80,23 +80,29 @@ impl From<Failure> for Unstored {
 }
 
 impl Unstored {
-    /// What the server calls its error, where an operator looks for that name.
     fn name(&self) -> &'static str {
-        let (Failure::Command(code) | Failure::Write(code) | Failure::Unconfirmed(code)) =
-            self.failure
-        else {
-            return "";
-        };
-        match code {
-            13 => " (Unauthorized: the user may not write)",
-            18 => " (AuthenticationFailed)",
-            64 => " (WriteConcernFailed: too few servers confirm writes in time)",
-            100 => " (UnsatisfiableWriteConcern: too few servers for the write concern)",
-            166 => " (CommandNotSupportedOnView: it is a view, not a collection)",
-            8000 => " (AtlasError: a quota of the provider, most likely its space)",
-            14_031 => " (OutOfDiskSpace)",
+        match self.failure {
+            Failure::Command(code) | Failure::Write(code) | Failure::Unconfirmed(code) => {
+                name_of(code)
+            }
             _ => "",
         }
+    }
+}
+
+/// The server's name for its error, which an operator can look up.
+fn name_of(code: i32) -> &'static str {
+    match code {
+        13 => " (Unauthorized: the user may not do this)",
+        18 => " (AuthenticationFailed)",
+        64 => " (WriteConcernFailed: too few servers confirm writes in time)",
+        100 => " (UnsatisfiableWriteConcern: too few servers for the write concern)",
+        148 => " (ReadConcernMajorityNotEnabled)",
+        166 => " (CommandNotSupportedOnView: it is a view, not a collection)",
+        8000 => " (AtlasError: a quota of the provider, most likely its space)",
+        14_031 => " (OutOfDiskSpace)",
+        16_500 => " (RequestRateTooLarge: a quota of the provider)",
+        _ => "",
     }
 }
 
@@ -145,6 +151,8 @@ pub(crate) struct Store {
     concern_document: Document,
     permits: Arc<Semaphore>,
     prepared: Arc<OnceCell<()>>,
+    /// Why the driver finds no server.
+    errors: ServerErrors,
     life: Lifecycle,
 }
 
@@ -172,12 +180,15 @@ impl Store {
             .default_database
             .clone()
             .unwrap_or_else(|| DATABASE.into());
+        let errors = ServerErrors::default();
+        errors.collect(&mut options);
         Ok(Self {
             database: Client::with_options(options)?.database(&name),
             concern: mongodb::bson::serialize_to_raw_document_buf(&concern)?,
             concern_document: mongodb::bson::serialize_to_document(&concern)?,
             permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
             prepared: Arc::default(),
+            errors,
             life,
         })
     }
@@ -267,7 +278,7 @@ impl Store {
         let command = command.encode(&self.concern);
         let database = self.database.clone();
         let answer = self.detached(async move { database.run_raw_command(command).await });
-        answer.await?.map_err(|error| Failure::of(&error))
+        answer.await?.map_err(|error| self.failure(error))
     }
 
     /// Everything that matches, in full.
@@ -282,9 +293,7 @@ impl Store {
             let cursor = collection.find(filter).with_options(options).await?;
             cursor.try_collect().await
         });
-        found
-            .await?
-            .map_err(|error: mongodb::error::Error| Failure::of(&error))
+        found.await?.map_err(|error| self.failure(error))
     }
 
     /// Runs a write command whose single operations may fail; its reply.
@@ -295,7 +304,7 @@ impl Store {
         command.insert("writeConcern", &self.concern_document);
         let database = self.database.clone();
         let answer = self.detached(async move { database.run_command(command).await });
-        let reply = answer.await?.map_err(|error| Failure::of(&error))?;
+        let reply = answer.await?.map_err(|error| self.failure(error))?;
         match reply.get_document("writeConcernError") {
             Ok(error) => Err(Failure::Unconfirmed(error.get_i32("code").unwrap_or(0))),
             Err(_) => Ok(reply),
@@ -312,7 +321,11 @@ impl Store {
         let database = self.database.clone();
         // Some of these take long, the build of an index for one; they are waited for.
         let answer = self.task(async move { database.run_command(command).await });
-        answer.await?.map_err(|error| Failure::of(&error))
+        answer.await?.map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: mongodb::error::Error) -> Failure {
+        Failure::of(&self.errors.reason(error))
     }
 
     /// Runs `operation` to its end, but waits for it only so long.

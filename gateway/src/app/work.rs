@@ -6,42 +6,50 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fred::clients::Client;
+use fred::clients::{Client, SubscriberClient};
 use prometheus_client::registry::Registry;
-use ticket_shared::{lifecycle::Lifecycle, redis::Entrance};
+use ticket_shared::{
+    lifecycle::Lifecycle,
+    redis::{Disconnected, Entrance, tell_why},
+};
 
-use crate::{store::Store, ticket::outcomes::Outcomes};
+use crate::{
+    store::{ReadHealth, Store},
+    ticket::outcomes::Outcomes,
+};
 
 /// What decides it.
 pub(super) struct Work {
     entrance: Entrance,
     outcomes: Outcomes,
+    reads: ReadHealth,
+    /// Why commands and subscriptions have no connection.
+    disconnected: [Disconnected; 2],
     /// It was fit once.
     proven: AtomicBool,
 }
 
 impl Work {
-    /// Begins to watch the outcomes of appends.
+    /// Begins to watch the outcomes of appends and reads, and the connections of these clients.
     pub(super) fn start(
         entrance: &Entrance,
         outcomes: &Outcomes,
         registry: &mut Registry,
-        commands: &Client,
+        (commands, channels): (&Client, &SubscriberClient),
+        store: &Store,
         life: &Lifecycle,
     ) -> Self {
         outcomes.register(registry);
         outcomes.watch(commands, entrance.keys(), life);
+        let reads = ReadHealth::start(store, life);
+        reads.register(registry);
         Self {
             entrance: entrance.clone(),
             outcomes: outcomes.clone(),
+            reads,
+            disconnected: [tell_why(commands, life), tell_why(channels, life)],
             proven: AtomicBool::new(false),
         }
-    }
-
-    /// Logs which reads MongoDB refuses, once. They make nothing unready: what is in Redis is served without them.
-    pub(super) fn try_reads(store: &Store, life: &Lifecycle) {
-        let store = store.clone();
-        life.spawn(async move { store.tell_refused().await });
     }
 
     /// Whether clients should come; asked where nothing else speaks against it.
@@ -59,8 +67,15 @@ impl Work {
             .into_iter()
             .map(|said| format!("redis refuses {said}"))
             .collect();
+        // Most often one reason ends both connections.
+        let mut disconnected: Vec<String> = self.entrance.closed().reason().into_iter().collect();
+        disconnected.extend(self.disconnected.iter().filter_map(Disconnected::reason));
+        disconnected.dedup();
+        let disconnected = disconnected.into_iter();
+        reasons.extend(disconnected.map(|why| format!("no redis connection: {why}")));
         let failing = self.outcomes.failing();
         reasons.extend(failing.map(|failing| format!("appends fail: {}", failing.reason)));
+        reasons.extend(self.reads.reasons());
         reasons
     }
 }

@@ -64,15 +64,16 @@ pub enum Trouble {
 }
 
 /// The server does not accept the password.
-const AUTHENTICATION: &str = "authentication failed";
+const AUTHENTICATION: &str =
+    "authentication failed: MongoDB does not accept the user or password of MONGO_URI";
 
 impl Trouble {
-    /// Whether the server answered, and does not let the user in or do this.
+    /// Returns `true` if the server answered, and does not admit the user or refuses the command.
     pub(super) fn is_denial(&self) -> bool {
         matches!(self, Self::Command { .. } | Self::Other(AUTHENTICATION))
     }
 
-    fn of(error: &Error) -> Self {
+    pub(super) fn of(error: &Error) -> Self {
         Self::Other(match error.kind.as_ref() {
             ErrorKind::Command(refused) => {
                 return Self::Command {
@@ -125,7 +126,9 @@ fn is_transient(error: &Error) -> bool {
         | ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::Shutdown => true,
-        ErrorKind::Command(command) => code::is_transient(command.code),
+        ErrorKind::Command(command) => {
+            code::is_transient(command.code) || command.code == code::NO_MAJORITY_READS
+        }
         _ => false,
     }
 }

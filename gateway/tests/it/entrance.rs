@@ -19,11 +19,11 @@ use ticket_shared::{
     lifecycle::Lifecycle,
     redis::{self, Entrance, Program, Unfit, discover, examine},
 };
+use ticket_testing::{Detour, Resp};
 
 use crate::{
     server::{Server, unique},
     trouble::stored,
-    way::Way,
     world::{in_world_on, message},
 };
 
@@ -103,6 +103,29 @@ async fn another_number_of_partitions_is_refused_with_the_one_that_holds() {
     assert!(problem.contains("set 16"), "{problem}");
     assert!(problem.contains("To change it"), "{problem}");
     assert!(with("16").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_proxy_that_splits_slots_is_found_out_although_it_speaks_as_one_server() {
+    let proxy = Resp::of(&std::env::var("REDIS_URL").unwrap())
+        .await
+        .unwrap();
+    let url = proxy.url();
+    let settings = settings(url.expose(), "4", &unique("split"));
+    let apart = async || {
+        let examined = examine(&settings, Program::Worker).await.unwrap();
+        examined.keys.apart()
+    };
+    assert!(!apart().await);
+    proxy.inject(
+        "XREAD",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+    );
+    assert!(apart().await);
+    // One that refuses the question for another reason is taken as it speaks.
+    proxy.clear();
+    proxy.inject("XREAD", "ERR max daily request limit exceeded");
+    assert!(!apart().await);
 }
 
 #[tokio::test]
@@ -256,7 +279,7 @@ async fn a_server_that_was_away_is_examined_before_anything_connects() {
     );
 
     // Another process, whose number does not fit, and which finds the server later: it never connects, and ends.
-    let way = Way::to(1).await;
+    let way = Detour::to(1).await.unwrap();
     let other = Lifecycle::default();
     let common = settings(way.url().expose(), "4", &prefix);
     let closed = Entrance::find(&common, Program::Gateway, &other)

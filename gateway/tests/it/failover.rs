@@ -18,11 +18,11 @@ use ticket_shared::{
     redis::{self, Entrance},
     stream::Keys,
 };
+use ticket_testing::Detour;
 
 use crate::{
     server::{Server, unique},
     trouble::stored,
-    way::Way,
     world::{in_world_on, message},
 };
 
@@ -88,7 +88,7 @@ async fn linked(replica: &Client) -> bool {
 #[tokio::test]
 async fn sends_reach_the_new_primary_although_the_former_one_stays() {
     let pair = Pair::start().await;
-    let way = Way::to(pair.first.0.port()).await;
+    let way = Detour::to(pair.first.0.port()).await.unwrap();
     in_world_on(&way.url(), |world| {
         let (pair, way) = (&pair, &way);
         async move {
@@ -118,7 +118,7 @@ async fn sends_reach_the_new_primary_although_the_former_one_stays() {
 #[tokio::test]
 async fn subscriptions_move_to_the_new_primary_too() {
     let pair = Pair::start().await;
-    let way = Way::to(pair.first.0.port()).await;
+    let way = Detour::to(pair.first.0.port()).await.unwrap();
     let (life, channel) = (Lifecycle::default(), unique("moved"));
     let start = async || {
         let entrance = Entrance::open(&way.url(), Keys::new("test", 1));

@@ -4,18 +4,21 @@ use std::rc::Rc;
 
 use ticket_gateway::{access::Grant, error::Error};
 use ticket_shared::{event::ErrorCode, id::Id};
+use ticket_testing::Resp;
 
 use crate::{
-    resp::Resp,
     trouble::stored,
     world::{World, in_world_on, message},
 };
 
+mod table;
+
 async fn behind<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>, Rc<Resp>) -> F) {
     let url = std::env::var("REDIS_URL").unwrap();
-    let proxy = Rc::new(Resp::of(&url).await);
+    let proxy = Rc::new(Resp::of(&url).await.unwrap());
     let url = proxy.url();
-    in_world_on(&url, |world| test(world, proxy)).await;
+    // It outlives the world, which tidies up through it.
+    in_world_on(&url, |world| test(world, Rc::clone(&proxy))).await;
 }
 
 async fn send(world: &World, id: Id, name: &str) -> Result<(), Error> {

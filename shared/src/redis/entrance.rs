@@ -8,17 +8,14 @@ use std::{
     time::Duration,
 };
 
-use fred::{
-    clients::Client,
-    error::Error,
-    interfaces::{ClientLike, HashesInterface},
-};
+use fred::interfaces::ClientLike;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Program, Topology, Unfit, config, discover, failure, hot_path,
+    Disconnected, Program, Topology, Unfit, config, discover,
+    layout::check_layout,
     rights::refused,
-    topology::{connected, once},
+    topology::{connected, once, splits_slots},
     words,
 };
 use crate::{
@@ -33,8 +30,6 @@ const FIRST: Duration = Duration::from_millis(1_500);
 const AGAIN: Duration = Duration::from_millis(250);
 /// Interval between two looks at rights that are missing.
 const RIGHTS: Duration = Duration::from_secs(5);
-/// The field of the layout's key.
-const FIELD: &str = "partitions";
 
 /// A server that was examined.
 #[derive(Debug, Clone)]
@@ -59,10 +54,13 @@ pub async fn examine(common: &Common, program: Program) -> Result<Examined, Unfi
 /// The same, and where there is no layout yet notes the one of these settings, if `begins` says so.
 async fn look(common: &Common, program: Program, begins: bool) -> Result<Examined, Unfit> {
     let Topology { url, by_slots } = discover(&common.redis_url).await?;
-    let keys = keys(common, by_slots)?;
+    let mut keys = keys(common, by_slots)?;
     let client = once(config(&url)?)?;
     let examined = async {
         connected(&client).await?;
+        if !by_slots && splits_slots(&client, &keys).await {
+            keys = keys.clone().by_slots(true);
+        }
         let refused = refused(&client, &keys, program).await?;
         // Without the rights nothing can be said of the layout.
         if refused.is_empty() {
@@ -86,38 +84,6 @@ fn keys(common: &Common, by_slots: bool) -> Result<Keys, BadSetting> {
     Ok(keys.in_database(database).by_slots(by_slots))
 }
 
-/// Compares the number of partitions with the one that the data is spread over. Where there is none yet, notes it if
-/// `begins` says so.
-async fn check_layout(client: &Client, keys: &Keys, begins: bool) -> Result<(), Unfit> {
-    let client = client.with_options(&hot_path());
-    let key = keys.layout();
-    let mut kept: Option<u16> = client.hget(&key, FIELD).await?;
-    if kept.is_none() && begins {
-        let noted: Result<bool, Error> = client.hsetnx(&key, FIELD, keys.partitions()).await;
-        match noted {
-            Ok(_) => kept = client.hget(&key, FIELD).await?,
-            // Full: a later start notes it.
-            Err(error) if failure(&error) == Failure::Refused => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match kept {
-        Some(kept) if kept != keys.partitions() => Err(BadSetting::new(
-            "PARTITIONS",
-            format!(
-                "is {} here, but tickets in this Redis are spread over {kept}; set {kept}. To change it: stop the \
-                 gateways, let the workers finish (lag and pending 0, nothing parked), stop them, delete the keys that \
-                 begin with {}: except {}, and start with the new number",
-                keys.partitions(),
-                keys.prefix(),
-                keys.revoked(),
-            ),
-        )
-        .into()),
-        _ => Ok(()),
-    }
-}
-
 /// The way in. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Entrance {
@@ -125,6 +91,8 @@ pub struct Entrance {
     keys: Keys,
     open: CancellationToken,
     refused: Arc<Mutex<Vec<String>>>,
+    /// Why it is still closed.
+    closed: Disconnected,
 }
 
 impl Entrance {
@@ -140,6 +108,7 @@ impl Entrance {
             keys,
             open,
             refused: Arc::default(),
+            closed: Disconnected::default(),
         }
     }
 
@@ -154,6 +123,7 @@ impl Entrance {
         program: Program,
         life: &Lifecycle,
     ) -> Result<Self, BadSetting> {
+        let why = Disconnected::default();
         match tokio::time::timeout(FIRST, look(common, program, true)).await {
             Ok(Ok(examined)) => {
                 let entrance = Self::open(&examined.url, examined.keys);
@@ -163,15 +133,21 @@ impl Entrance {
             }
             Ok(Err(Unfit::Setting(bad))) => return Err(bad),
             Ok(Err(Unfit::Redis(error))) => {
-                tracing::warn!(error = words(&error), "redis connection failed, trying on");
+                let said = words(&error);
+                tracing::warn!(error = said, "redis connection failed, trying on");
+                why.note(Some(said));
             }
-            Err(_) => tracing::warn!("redis does not answer yet"),
+            Err(_) => {
+                tracing::warn!("redis does not answer yet");
+                why.note(Some("no answer".to_owned()));
+            }
         }
         let entrance = Self {
             url: common.redis_url.clone(),
             keys: keys(common, false)?,
             open: CancellationToken::new(),
             refused: Arc::default(),
+            closed: why,
         };
         let (waiting, common) = (entrance.clone(), common.clone());
         let tasks = life.clone();
@@ -195,6 +171,7 @@ impl Entrance {
             match look(common, program, true).await {
                 Ok(found) if found.url == self.url && !found.keys.apart() => {
                     self.note(found.refused);
+                    self.closed.note(None);
                     self.open.cancel();
                     return true;
                 }
@@ -214,6 +191,7 @@ impl Entrance {
                 }
                 Err(Unfit::Redis(error)) => {
                     let said = words(&error);
+                    self.closed.note(Some(said.clone()));
                     if said != told {
                         tracing::warn!(error = said, "redis connection failed, trying on");
                         told = said;
@@ -256,6 +234,11 @@ impl Entrance {
     pub fn refused(&self) -> Vec<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.clone()
+    }
+
+    /// Why the server could not be examined yet, in its own words.
+    pub fn closed(&self) -> Disconnected {
+        self.closed.clone()
     }
 
     /// The URL that leads to the server.

@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use fred::{
     clients::Client,
-    error::Error,
+    error::{Error, ErrorKind},
     interfaces::{ClientLike, EventInterface},
     types::{ClusterStateChange, CustomCommand, Value},
 };
@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::hot_path;
+use super::{follow_sentinel, hot_path};
 use crate::lifecycle::Lifecycle;
 
 /// Interval between two questions for the role.
@@ -53,14 +53,17 @@ pub(super) async fn hello<C: ClientLike>(client: &C) -> Result<Introduction, Err
     })
 }
 
-/// Asks the server of `client` for its role until the process stops, and connects anew if it is a replica. Clients of a
+/// Asks the server of `client` for its role until the process stops, and connects anew if it is a replica or silent. Clients of a
 /// cluster are left alone: [`stay_on_primary`] is for those.
 pub fn keep_on_primary<C: ClientLike + Send + Sync + 'static>(client: &C, life: &Lifecycle) {
     if client.is_clustered() {
         return;
     }
+    follow_sentinel(client, life);
     let (client, stopping) = (client.clone(), life.stopping().clone());
     life.spawn(async move {
+        // Not answered once is none: servers stop for a moment.
+        let mut silent = false;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -69,11 +72,21 @@ pub fn keep_on_primary<C: ClientLike + Send + Sync + 'static>(client: &C, life: 
             if !client.is_connected() {
                 continue;
             }
-            if let Ok(Introduction { replica: true, .. }) = hello(&client).await {
-                tracing::warn!("the redis server is a replica, connecting anew");
-                // It goes on by itself if it takes longer.
-                let _ = timeout(CONNECTING, client.force_reconnection()).await;
+            match hello(&client).await {
+                Ok(Introduction { replica: true, .. }) => {
+                    tracing::warn!("the redis server is a replica, connecting anew");
+                }
+                Err(error) if *error.kind() == ErrorKind::Timeout && silent => {
+                    tracing::warn!("the redis connection is silent, connecting anew");
+                }
+                answer => {
+                    silent = answer.is_err_and(|error| *error.kind() == ErrorKind::Timeout);
+                    continue;
+                }
             }
+            silent = false;
+            // It goes on by itself if it takes longer.
+            let _ = timeout(CONNECTING, client.force_reconnection()).await;
         }
     });
 }

@@ -15,7 +15,10 @@ use fred::{
 use tokio::time::timeout;
 
 use super::{CONNECT, builder_of, config, hot_path, primary::hello};
-use crate::config::{BadSetting, Secret};
+use crate::{
+    config::{BadSetting, Secret},
+    stream::Keys,
+};
 
 /// The setting that errors name.
 const SETTING: &str = "REDIS_URL";
@@ -145,6 +148,24 @@ fn names(slots: &Value) -> bool {
         host.is_some_and(|host| !host.is_empty() && host != "?")
     };
     !ranges.is_empty() && ranges.iter().all(named)
+}
+
+/// Finds out if a proxy in front of several shards refuses commands whose keys belong to different ones, although it does not
+/// speak as a cluster does.
+pub(super) async fn splits_slots(client: &Client, keys: &Keys) -> bool {
+    if keys.partitions() < 2 {
+        return false;
+    }
+    let streams = (0..keys.partitions()).map(|partition| keys.events(partition));
+    let mut question = vec!["COUNT".to_owned(), "1".to_owned(), "STREAMS".to_owned()];
+    question.extend(streams);
+    // Nothing is newer than the newest, so nothing is read.
+    question.extend((0..keys.partitions()).map(|_| "$".to_owned()));
+    let command = CustomCommand::new_static("XREAD", None, false);
+    let client = client.with_options(&hot_path());
+    let asked: Result<Value, Error> = client.custom(command, question).await;
+    // Any other refusal is for the examination of rights to name.
+    asked.is_err_and(|error| error.details().starts_with("CROSSSLOT"))
 }
 
 /// The URL with the other scheme.

@@ -34,7 +34,7 @@ struct Ready {
     status: &'static str,
     redis: &'static str,
     mongo: &'static str,
-    /// Why MongoDB is down, or what is refused, in words that quote nothing.
+    /// Why a server is down, or what is refused, in words that quote nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What may refuse writes in the database, and what to do about it.
@@ -135,12 +135,7 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
         status,
         redis: word(redis),
         mongo: word(mongo),
-        reason: ops
-            .health
-            .reason()
-            .clone()
-            .filter(|_| !mongo)
-            .or_else(|| refused.into_iter().next().map(|(_, reason)| reason)),
+        reason: ops.health.why(mongo, refused),
         obstacles,
     };
     (code, Json(ready))

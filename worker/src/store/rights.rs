@@ -3,9 +3,13 @@
 //! A user may ask the server for its own privileges, so nothing has to be written to find out. A server without users, or
 //! one that does not list privileges, answers with none of them: the writes will tell.
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::{
+    bson::{Bson, Document, doc},
+    options::FindOptions,
+};
+use ticket_mongo::read_concern;
 
-use super::{COLLECTIONS, Failure, Store};
+use super::{COLLECTIONS, Failure, Store, name_of};
 
 /// The actions that the worker needs in each of its collections.
 const ACTIONS: [&str; 5] = [
@@ -19,6 +23,35 @@ const ACTIONS: [&str; 5] = [
 impl Store {
     /// Returns what MongoDB refuses, in words for people: nothing if all is well.
     pub(crate) async fn refused(&self) -> Vec<String> {
+        let mut refused = self.not_granted().await;
+        if refused.is_empty() {
+            refused.extend(self.unreadable().await);
+        }
+        refused
+    }
+
+    /// Tries a read as the worker reads, with the read concern that the URI asks for.
+    async fn unreadable(&self) -> Option<String> {
+        let (collection, database) = (COLLECTIONS[0], self.database.name());
+        let options = FindOptions::builder().limit(1).build();
+        let tried = self.find(collection, doc! { "_id": "check-config" }, options);
+        let failure = tried.await.err()?;
+        // A server that is away says nothing of rights.
+        let Failure::Command(code) = failure else {
+            return None;
+        };
+        let name = name_of(code);
+        let concern = self.database.read_concern().filter(|_| !failure.passes());
+        let advice = concern.map_or_else(String::new, |concern| {
+            let level = read_concern::level(concern);
+            format!("; if it does not take the read concern {level}, set readConcernLevel=local in MONGO_URI")
+        });
+        Some(format!(
+            "find on {database}.{collection}: {failure}{name}{advice}"
+        ))
+    }
+
+    async fn not_granted(&self) -> Vec<String> {
         let ask = doc! { "connectionStatus": 1, "showPrivileges": true };
         match self.run(ask).await {
             Ok(status) => missing(&status, self.database.name()),

@@ -21,3 +21,4 @@ mod sample;
 mod tls;
 mod vanished;
 mod watermark;
+mod words;

@@ -2,38 +2,27 @@
 
 use std::net::SocketAddr;
 
-use ticket_shared::lifecycle::Lifecycle;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use ticket_testing::{Listening, listen, place};
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 
 /// The way to one server.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     open: watch::Sender<bool>,
-    _life: Lifecycle,
+    _listening: Listening,
 }
 
 impl Proxy {
     /// A closed way to the server in `url`.
     pub(crate) async fn new(url: &str) -> Self {
-        let target = host_of(url);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+        let target = place(url).to_owned();
         let (open, state) = watch::channel(false);
-        let life = Lifecycle::default();
-        let tasks = life.clone();
-        life.spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tasks.spawn(forward(client, target.clone(), state.clone()));
-            }
-        });
+        let listening = listen(move |client| forward(client, target.clone(), state.clone())).await;
+        let listening = listening.expect("a port");
         Self {
-            address,
+            address: listening.address,
             open,
-            _life: life,
+            _listening: listening,
         }
     }
 
@@ -53,10 +42,4 @@ async fn forward(mut client: TcpStream, target: String, mut open: watch::Receive
         _ = copy_bidirectional(&mut client, &mut server) => {}
         _ = open.wait_for(|open| !*open) => {}
     }
-}
-
-fn host_of(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    rest[..end].to_owned()
 }
