@@ -35,6 +35,7 @@ mod mongo;
 mod poison;
 mod reconnect;
 mod redis;
+mod refusals;
 mod rotation;
 mod shedding;
 mod workers;
@@ -100,7 +101,14 @@ pub(crate) const ALL: &[Fault] = table! {
     "F31" false "half-open client connection" clients::half_open;
     "F32" false "proxies that cut what is idle for 60 s" idle::behind_proxies;
     "F38" false "Redis hands over, the former primary stays reachable" managed::handed_over;
+    "F39" false "Redis fails over by Sentinel" managed::sentinel;
+    "F39p" false "the same, planned" managed::sentinel_asked;
+    "F39n" false "Redis fails over by a managed service's name" managed::named;
+    "F39c" false "one shard in cluster mode fails over" managed::shard;
+    "F39k" false "the same, by `redis-cluster://`" managed::shard_of_cluster;
     "F40" false "Redis user without a right" managed::without_a_right;
+    "F40m" false "MongoDB user without a right" refusals::without_a_right;
+    "F40q" false "MongoDB over its quota, then its disk full" refusals::full;
     "F34" false "Redis and MongoDB absent at start" gateways::absent;
     "F35" false "the same, with nothing of it in MongoDB" forgets::unstored;
     "F36" true "unread entries deleted" forgets::unread;
@@ -120,6 +128,8 @@ pub(crate) struct Told {
     figures: Vec<String>,
     /// From when on delivery is measured: the end of the outage.
     mark: Option<u32>,
+    /// The time in ms after which every client must hear again.
+    within: Option<u32>,
     /// What is lost by design.
     by_design: Vec<Broken>,
     /// When a phase without the fault began, and when it ended and the one with it began.
@@ -146,6 +156,11 @@ impl Told {
 
     fn since(mut self, mark: u32) -> Self {
         self.mark = Some(mark);
+        self
+    }
+
+    fn within(mut self, ms: u32) -> Self {
+        self.within = Some(ms);
         self
     }
 }
@@ -203,6 +218,10 @@ async fn under(
             ms(remote)
         ));
         let silence = stats::longest_silence(&finished.history, mark);
+        if told.within.is_some_and(|within| silence > within) {
+            let late = format!("a client hears again only after {silence} ms");
+            finished.failures.push(late);
+        }
         figures.push(format!("every client hears again after {silence} ms"));
     }
     let stats = finished.stats;

@@ -76,6 +76,14 @@ pub(crate) async fn status(address: &str, path: &str) -> Result<u16, Error> {
     Ok(asked.await??.0)
 }
 
+/// The status and the JSON, whatever the status.
+///
+/// # Errors
+/// No answer within a second.
+pub(crate) async fn answer(address: &str, path: &str) -> Result<(u16, Value), Error> {
+    timeout(Duration::from_secs(1), ask(address, "GET", path, "")).await?
+}
+
 fn wanted(path: &str, (status, body): (u16, Value)) -> Result<Value, Error> {
     if (200..300).contains(&status) {
         return Ok(body);

@@ -9,12 +9,14 @@ use std::{
 
 use anyhow::bail;
 use ticket_shared::lifecycle::Lifecycle;
+use ticket_testing::OpMsg;
 
 use crate::{process::Process, proxy::Proxy, rest, wait::until};
 
 mod crowded;
 mod disk;
 mod front;
+mod managed;
 mod product;
 mod replica;
 mod servers;
@@ -24,7 +26,7 @@ pub(crate) use disk::SmallDisk;
 pub(crate) use front::Front;
 pub(crate) use servers::Programs;
 use servers::{mongo, mongo_answers, redis, redis_answers};
-pub(crate) use shape::{Baseline, Part, Shape};
+pub(crate) use shape::{Baseline, Managed, Part, Shape};
 
 /// How long anything may take to start. Generous: machines differ.
 const STARTING: Duration = Duration::from_mins(1);
@@ -55,10 +57,16 @@ pub(crate) struct World {
     pub worker_mongo: Option<Proxy>,
     /// The replica of Redis, and its way to the master.
     pub replica: Option<(Process, Proxy)>,
+    /// Further servers of Redis: replicas, and a Sentinel.
+    pub managed: Vec<Process>,
+    /// The way to MongoDB that can refuse single commands.
+    pub op_msg: Option<OpMsg>,
     /// Where the gateways answer operators.
     pub ops: Vec<SocketAddr>,
     /// The run's own directory.
     pub directory: PathBuf,
+    /// The URL of Redis, if its address alone does not do.
+    redis_url: Option<String>,
     programs: Programs,
     /// Given back last, when Redis has ended.
     _disk: Option<SmallDisk>,
@@ -80,7 +88,10 @@ impl World {
             .small_disk
             .then(|| SmallDisk::mount(&directory.join("redis")))
             .transpose()?;
-        let redis = redis(programs, directory, "redis")?;
+        let mut redis = redis(programs, directory, "redis")?;
+        if matches!(shape.managed, Managed::Shard(_)) {
+            redis.add_arguments(&managed::IN_CLUSTER_MODE);
+        }
         let mongo = mongo(programs, directory, shape)?;
         let mut world = Self {
             redis,
@@ -91,6 +102,9 @@ impl World {
             worker_redis: None,
             worker_mongo: None,
             replica: None,
+            managed: Vec::new(),
+            op_msg: None,
+            redis_url: None,
             ops: Vec::new(),
             directory: directory.to_owned(),
             programs: programs.clone(),
@@ -101,6 +115,14 @@ impl World {
         }
         if shape.replica {
             world.add_replica(life).await?;
+        }
+        match shape.managed {
+            Managed::No => {}
+            Managed::Sentinel => world.add_sentinel().await?,
+            Managed::Shard(scheme) => world.add_shard(scheme).await?,
+        }
+        if shape.refusing_mongo {
+            world.op_msg = Some(OpMsg::of(&world.mongo_uri()).await?);
         }
         for number in 0..shape.gateways {
             match &shape.baseline {

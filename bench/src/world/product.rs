@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use ticket_shared::lifecycle::Lifecycle;
+use ticket_testing::OpMsg;
 
 use super::{Baseline, DATABASE, PARTITIONS, PREFIX, Part, Shape, World};
 use crate::{
@@ -48,7 +49,12 @@ impl World {
                 .env("LD_PRELOAD", &library.display())
                 .env("FAKETIME", clock);
         }
-        process = settings(process, redis, self.mongo.address)
+        let mongo = self
+            .op_msg
+            .as_ref()
+            .map_or(self.mongo.address, OpMsg::address);
+        process = self
+            .settings(process, redis, mongo)
             .env("AUTH_MODE", "none")
             .env("PORT", &address.port())
             .env("OPS_PORT", &ops.port())
@@ -112,9 +118,11 @@ impl World {
             |proxy: &Option<Proxy>, server| proxy.as_ref().map_or(server, |proxy| proxy.address);
         let redis = way(&self.worker_redis, self.redis.address);
         let mongo = way(&self.worker_mongo, self.mongo.address);
+        let mongo = self.op_msg.as_ref().map_or(mongo, OpMsg::address);
         let name = format!("worker-{number}");
         let process = Process::new(&name, &self.programs.worker, ops, &self.directory);
-        let mut process = settings(process, redis, mongo)
+        let mut process = self
+            .settings(process, redis, mongo)
             .env("CONSUMER", &name)
             .env("OPS_PORT", &ops.port())
             .env("BLOCK_MS", "200");
@@ -124,18 +132,19 @@ impl World {
         self.workers.push(process);
         self.workers[number].start()
     }
-}
 
-/// The settings that gateways and workers share.
-fn settings(process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
-    process
-        .env("REDIS_URL", &format!("redis://{redis}"))
-        .env("MONGO_URI", &mongo_uri(mongo))
-        .env("KEY_PREFIX", PREFIX)
-        .env("PARTITIONS", &PARTITIONS)
-        .env("HOST", "127.0.0.1")
-        .env("LOG", "info")
-        .env("LOG_FORMAT", "json")
+    /// The settings that gateways and workers share.
+    fn settings(&self, process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
+        let alone = || format!("redis://{redis}");
+        process
+            .env("REDIS_URL", &self.redis_url.clone().unwrap_or_else(alone))
+            .env("MONGO_URI", &mongo_uri(mongo))
+            .env("KEY_PREFIX", PREFIX)
+            .env("PARTITIONS", &PARTITIONS)
+            .env("HOST", "127.0.0.1")
+            .env("LOG", "info")
+            .env("LOG_FORMAT", "json")
+    }
 }
 
 /// The URI of the run's database at a server.

@@ -33,6 +33,23 @@ impl World {
     /// # Errors
     /// Where it does not.
     pub(crate) async fn hand_over(&mut self) -> anyhow::Result<()> {
+        self.hand_over_unnamed().await?;
+        self.name_primary();
+        Ok(())
+    }
+
+    /// Leads new connections to the present primary.
+    pub(crate) fn name_primary(&self) {
+        for proxy in self.gateway_redis.iter().chain(&self.worker_redis) {
+            proxy.lead_new_to(self.redis.address);
+        }
+    }
+
+    /// Lets Redis hand over, while new connections lead to the former master still.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(crate) async fn hand_over_unnamed(&mut self) -> anyhow::Result<()> {
         let Some((replica, _)) = &mut self.replica else {
             bail!("no replica")
         };
@@ -45,9 +62,6 @@ impl World {
             role.is_ok_and(|role| role.starts_with("master"))
         };
         until("the replica takes over", STARTING, taken_over).await?;
-        for proxy in self.gateway_redis.iter().chain(&self.worker_redis) {
-            proxy.lead_new_to(at);
-        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::process::{Process, find, free_address};
 pub(crate) struct Programs {
     pub(super) gateway: PathBuf,
     pub(super) worker: PathBuf,
-    redis: PathBuf,
+    pub(super) redis: PathBuf,
     pub(super) redis_cli: PathBuf,
     mongo: PathBuf,
     /// The library that shifts the clock of what loads it, where it is installed.

@@ -11,6 +11,18 @@ pub(crate) enum Part {
     Workers,
 }
 
+/// What Redis is, besides one server.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Managed {
+    /// One server, perhaps with a replica that follows it by a way of its own.
+    #[default]
+    No,
+    /// A primary with two replicas, and a Sentinel that watches over them.
+    Sentinel,
+    /// A primary with a replica in cluster mode: one shard with all slots, for URLs of this scheme.
+    Shard(&'static str),
+}
+
 /// The Node.js server that is measured instead of the gateways.
 #[derive(Clone, Debug)]
 pub(crate) struct Baseline {
@@ -45,6 +57,10 @@ pub(crate) struct Shape {
     pub failpoints: bool,
     /// Give Redis a replica.
     pub replica: bool,
+    /// What Redis is.
+    pub managed: Managed,
+    /// Lead the workers and gateways to MongoDB by a proxy that can refuse single commands.
+    pub refusing_mongo: bool,
     /// Start Redis and MongoDB only after the gateways and workers.
     pub servers_last: bool,
     /// Put Redis' files on a disk of a few megabytes.
@@ -67,6 +83,8 @@ impl Default for Shape {
             synced: true,
             failpoints: false,
             replica: false,
+            managed: Managed::No,
+            refusing_mongo: false,
             servers_last: false,
             small_disk: false,
             clock: None,
