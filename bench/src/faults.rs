@@ -68,6 +68,7 @@ pub(crate) const ALL: &[Fault] = table! {
     "F4" false "worker hangs and comes back late" workers::hangs;
     "F5" true "Redis killed and restarted with AOF" redis::restarted;
     "F5t" true "Redis loses the end of its append-only file" forgets::tail;
+    "F5g" false "the same, and a gateway dies with it" forgets::with_its_gateway;
     "F6" false "Redis restarted empty" redis::emptied;
     "F7" false "Redis fails over to a replica that lags" redis::failed_over;
     "F7r" false "the same, with `DURABILITY=replica`" redis::failed_over_confirmed;

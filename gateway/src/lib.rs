@@ -132,6 +132,7 @@ pub async fn run(config: Config, life: Lifecycle) -> Result<(), RunError> {
     stop.close(FINISH).await;
     app.close().await;
     life.shutdown(GRACE).await;
+    app.follower.unregister().await;
     app.tickets.store().close().await;
     Ok(stopped?)
 }

@@ -23,6 +23,7 @@ mod event;
 mod inbound;
 mod join_ticket;
 mod leave_ticket;
+mod left_seats;
 mod refresh_token;
 mod reply;
 mod send_message;

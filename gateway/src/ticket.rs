@@ -11,6 +11,7 @@ pub mod list;
 pub mod outcomes;
 pub mod page;
 mod permit;
+mod settle;
 mod unstored;
 pub mod view;
 mod warm;
@@ -39,6 +40,9 @@ struct Inner {
     enter: Script,
     warm: Script,
     salvage: Script,
+    former: Script,
+    settle: Script,
+    settling: Vec<settle::Settling>,
     loading: warm::Loading,
     counting: count::Counting,
     /// How long a ticket at rest stays in Redis.
@@ -65,7 +69,9 @@ impl Tickets {
     ///
     /// Changes are refused while `admission` says so, and acknowledged once `commit` has them.
     pub fn new(redis: Client, keys: Keys, store: Store, admission: Watch, commit: Commit) -> Self {
+        let settling = (0..keys.partitions()).map(|_| settle::Settling::default());
         Self(Arc::new(Inner {
+            settling: settling.collect(),
             redis,
             keys,
             store,
@@ -77,6 +83,8 @@ impl Tickets {
             enter: Script::new(enter::ENTER),
             warm: Script::new(include_str!("ticket/warm.lua")),
             salvage: Script::new(include_str!("ticket/warm/salvage.lua")),
+            former: Script::new(include_str!("ticket/warm/former.lua")),
+            settle: Script::new(include_str!("ticket/settle.lua")),
             loading: warm::Loading::default(),
             counting: count::Counting::default(),
             hot_for: Duration::from_hours(24),

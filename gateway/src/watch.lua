@@ -4,7 +4,7 @@
 -- ARGV  1 the consumer group of the workers   2 ms that a ticket at rest stays, or 0 for ever
 -- Answers {entries owed, ms since the oldest of them, used bytes, bytes allowed or 0, '1' where nothing is
 -- evicted, '1' where an append-only file is kept, '1' where it could be written last, now, tickets at rest,
--- those of them that have rested for so long}
+-- those of them that have rested for so long, the server}
 
 local function number(text, name) return tonumber(string.match(text, name .. ':(%d+)') or '0') end
 local function flag(yes) return yes and '1' or '0' end
@@ -35,5 +35,5 @@ return {
   flag(string.find(memory, 'maxmemory_policy:noeviction', 1, true)),
   flag(number(disk, 'aof_enabled') == 1),
   flag(string.find(disk, 'aof_last_write_status:ok', 1, true)),
-  now, redis.call('ZCARD', KEYS[3]), expired,
+  now, redis.call('ZCARD', KEYS[3]), expired, string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'),
 }

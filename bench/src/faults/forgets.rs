@@ -29,11 +29,15 @@ fn file(world: &World) -> anyhow::Result<(PathBuf, u64)> {
     Ok((newest, length))
 }
 
-/// Kills Redis and cuts off what it wrote while `more` messages were acknowledged, as a power cut does.
-async fn cut(run: &mut Run, more: u64) -> anyhow::Result<()> {
+/// Kills Redis, and `gateway` if one is given, and cuts off what Redis wrote while `more` messages were acknowledged, as a
+/// power cut does.
+async fn cut(run: &mut Run, more: u64, gateway: Option<usize>) -> anyhow::Result<()> {
     let (path, length) = file(&run.world)?;
     run.acks(more).await?;
     run.world.redis.kill();
+    if let Some(gateway) = gateway {
+        run.world.gateways[gateway].kill();
+    }
     let (now, _) = file(&run.world)?;
     run.check(now == path, "redis wrote its file anew in between");
     fs::OpenOptions::new()
@@ -46,7 +50,7 @@ async fn cut(run: &mut Run, more: u64) -> anyhow::Result<()> {
 pub(super) async fn tail(context: Context) -> anyhow::Result<Row> {
     under(&context, "F5t", Shape::default(), usual(), async |run| {
         run.acks(300).await?;
-        cut(run, 100).await?;
+        cut(run, 100, None).await?;
         let mark = run.mark();
         run.world.ready().await?;
         run.acks(800).await?;
@@ -60,12 +64,34 @@ pub(super) async fn tail(context: Context) -> anyhow::Result<Row> {
     .await
 }
 
+pub(super) async fn with_its_gateway(context: Context) -> anyhow::Result<Row> {
+    under(&context, "F5g", Shape::default(), usual(), async |run| {
+        run.acks(300).await?;
+        // Those who follow through the other gateway have seen some of what is cut off, and only they.
+        run.world.workers[0].kill();
+        cut(run, 100, Some(0)).await?;
+        run.world.workers[0].start()?;
+        let mark = run.mark();
+        run.acks(400).await?;
+        run.world.gateways[0].start()?;
+        run.world.ready().await?;
+        run.acks(400).await?;
+        let mut told = Told::new(
+            "Redis and one of two gateways killed (-9), the end of Redis' append-only file cut off; that gateway starts again 400 messages later",
+        )
+        .since(mark);
+        told.by_design = vec![Fault::Lost];
+        Ok(told)
+    })
+    .await
+}
+
 pub(super) async fn unstored(context: Context) -> anyhow::Result<Row> {
     under(&context, "F35", Shape::default(), usual(), async |run| {
         run.acks(300).await?;
         // Nothing of what is cut off reaches MongoDB: those who follow the tickets alone have seen it.
         run.world.workers[0].kill();
-        cut(run, 100).await?;
+        cut(run, 100, None).await?;
         run.world.workers[0].start()?;
         let mark = run.mark();
         run.world.ready().await?;

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::{
     Reply,
     event::{Event, name_of},
+    left_seats::LeftSeats,
 };
 use crate::{
     access::{Caller, Counted},
@@ -59,6 +60,7 @@ pub struct Connection {
     events: AtomicUsize,
     bytes: AtomicUsize,
     joined: Mutex<HashMap<Id, Arc<Seat>>>,
+    pub(super) leaving: LeftSeats,
     caller: Mutex<Caller>,
     /// The tickets that it had to leave because its token ended.
     shut: Mutex<Vec<Id>>,
@@ -94,6 +96,7 @@ impl Connection {
                 events: zero(),
                 bytes: zero(),
                 joined: Mutex::default(),
+                leaving: LeftSeats::default(),
                 caller: Mutex::new(caller),
                 shut: Mutex::default(),
                 account,

@@ -20,9 +20,12 @@ pub(super) async fn handle(call: &Call, payload: Value, reply: Reply) -> Option<
         .typing
         .stopped(&call.app, &call.socket.id.to_string(), Some(ticket_id))
         .await;
-    if call.connection.joined().remove(&ticket_id).is_none() {
+    let Some(seat) = call.connection.joined().remove(&ticket_id) else {
+        // The ticket's task may not have come to it yet: after this answer it sends nothing more.
+        call.connection.leaving.vacate(ticket_id);
         return reply.send(Ok(Nothing {}));
-    }
+    };
+    call.connection.leaving.add(ticket_id, &seat);
     let request = LeaveRequest {
         socket: call.socket.clone(),
         on_purpose: true,

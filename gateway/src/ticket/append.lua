@@ -18,6 +18,7 @@
 --   {'limited', ms}                              its caller appends too fast; for how long
 --   {'doubted'}                                  log and idem are not what the state claims, or it is of another epoch
 --                                                or server
+--   {'unsettled'}                                it would be created before it is known whether numbers continue
 --   {'failed', reason}                           what Redis says, where it refuses
 
 -- `%d` takes less than half the time of `%.0f` (155 against 360 ns); both are exact up to 2^53.
@@ -28,7 +29,8 @@ local clock_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- The epoch holds for one line of Redis servers. A replica that took over may lack the last writes of the one
 -- before, and so begins another. A server that came back under a new id with the files that it had goes on, but may have
--- lost the end of them: each ticket names the server under which its numbers were last compared, and is compared again.
+-- lost the end of them: each ticket names the server under which its numbers were last compared, and is compared again
+-- once it is settled that they continue (`since` is 0 then).
 local info = redis.call('INFO', 'replication')
 -- A plain search: a pattern takes as long as Redis takes for the text.
 local _, found = string.find(info, 'master_replid:', 1, true)
@@ -36,17 +38,17 @@ local line = string.sub(info, found + 1, found + 40)
 local server = string.sub(line, 1, 8)
 local epochs = {}
 local function epoch_of(key)
-  if epochs[key] then return epochs[key] end
-  local e = redis.call('HMGET', key, 'epoch', 'line')
-  local epoch = e[1]
+  if epochs[key] then return unpack(epochs[key]) end
+  local e = redis.call('HMGET', key, 'epoch', 'line', 'since')
+  local epoch, since = e[1], e[3] or '0'
   if line ~= e[2] then
     local before = string.match(info, 'master_replid2:(%x+)')
-    local since = e[2] and int(clock_ms) or '0'
+    since = e[2] and int(clock_ms) or '0'
     if not epoch or (before and string.find(before, '[^0]')) then epoch, since = ARGV[1], '0' end
     redis.call('HSET', key, 'epoch', epoch, 'line', line, 'since', since)
   end
-  epochs[key] = epoch
-  return epoch
+  epochs[key] = {epoch, since == '0'}
+  return epoch, since == '0'
 end
 
 -- The rate of one caller in one ticket, over all gateways: five seconds' worth at once, so that ten seconds hold at
@@ -123,8 +125,12 @@ local function append(k, r, a)
   if owner ~= '' and not string.find(base, '"userId":' .. owner, 1, true) then return {'hidden'} end
 
   -- In another epoch the counter goes on only above what MongoDB has.
-  local epoch = epoch_of(KEYS[k + 6])
-  if op ~= 'created' and not (s.whole and s.epoch == epoch) then return {'doubted'} end
+  local epoch, settled = epoch_of(KEYS[k + 6])
+  if op == 'created' then
+    if not settled then return {'unsettled'} end
+  elseif not (s.whole and s.epoch == epoch) then
+    return {'doubted'}
+  end
 
   if expected ~= '' then
     -- A user's position is that of what users see: the other one would tell of internal messages.

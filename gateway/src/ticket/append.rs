@@ -4,27 +4,29 @@ use std::time::Instant;
 
 use serde_json::json;
 use ticket_shared::{
-    domain::{Agent, Message, Status, Ticket},
+    domain::{Agent, Message, Status},
     id::Id,
     redis::COMMAND_TIMEOUT,
-    stream::{Actor, Base, Entry, Head, NewMessage, preview},
+    stream::{Actor, Entry, NewMessage, preview},
 };
 
 pub use super::commit::RUN;
 
 mod call;
+mod open;
 mod repeat;
 
 use call::{Answer, Call};
+pub use open::Opened;
 
-use super::{
-    Tickets,
-    view::{Part, gone},
-};
+use super::{Tickets, view::gone};
 use crate::{
     access::{Grant, Reach},
     error::Error,
 };
+
+/// Attempts of an append: its ticket is brought back, a change of server is settled, and either may happen again.
+const TRIES: usize = 4;
 
 /// A change of a ticket that is no message.
 #[derive(Debug, Clone)]
@@ -33,15 +35,6 @@ pub enum Change {
     Status(Status),
     /// Give it to somebody, or take it from everybody.
     Assign(Option<Agent>),
-}
-
-/// What came of opening a ticket.
-#[derive(Debug)]
-pub enum Opened {
-    /// It is new. The entry carries it.
-    New(Box<Entry>),
-    /// The same request had opened it before.
-    Before(Box<Ticket>),
 }
 
 impl Tickets {
@@ -169,68 +162,6 @@ impl Tickets {
         }
     }
 
-    /// Opens a ticket under an id of its own, or finds it where that was done before: `retried` says that the
-    /// id is derived from an idempotency key, so that this may be a repeat.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] where the same key came with another body; otherwise as [`Tickets::send`].
-    pub async fn open(
-        &self,
-        id: Id,
-        base: &Base,
-        head: &Head,
-        by: Option<Actor>,
-        retried: bool,
-        grant: &Grant,
-    ) -> Result<Opened, Error> {
-        if retried && let Some(before) = self.opened_before(id, base, grant).await? {
-            return Ok(Opened::Before(Box::new(before)));
-        }
-        let call = Call {
-            op: "created",
-            known: None,
-            expected: None,
-            change: json!({ "by": by }).to_string(),
-            more: [serde_json::to_string(base)?, serde_json::to_string(head)?],
-        };
-        // Whose it will be stands in it alone.
-        let anybody = Grant {
-            side: grant.side,
-            ..Grant::TEAM
-        };
-        match self.append_one(id, &anybody, call).await? {
-            Answer::Done { frame, .. } => Ok(Opened::New(Box::new(Entry::decode(&frame)?))),
-            Answer::Exists(ticket, first) => {
-                if !grant.reach.admits(id, first.user_id.as_deref()) {
-                    return Err(Error::TicketNotFound);
-                }
-                same(ticket, &first, base).map(|ticket| Opened::Before(Box::new(ticket)))
-            }
-            _ => Err(Error::Internal(
-                "append: unexpected answer to a creation".into(),
-            )),
-        }
-    }
-
-    /// The ticket that an earlier request of the same key opened, if it has left Redis since. Where MongoDB
-    /// can't be asked nobody can say, and opening it anew would restart an old ticket's log at 1.
-    async fn opened_before(
-        &self,
-        id: Id,
-        base: &Base,
-        grant: &Grant,
-    ) -> Result<Option<Ticket>, Error> {
-        if let Some(view) = self.peek(id, Part::NONE).await? {
-            let ticket = view.show(id, grant)?;
-            return same(ticket, &view.base, base).map(Some);
-        }
-        let Some(stored) = self.0.store.ticket(id).await? else {
-            return Ok(None);
-        };
-        let ticket = grant.show(id, &stored.base, &stored.head, &stored.numbers)?;
-        same(ticket, &stored.base, base).map(Some)
-    }
-
     async fn append_one(&self, id: Id, grant: &Grant, call: Call) -> Result<Answer, Error> {
         let answers = self.append(id, grant, &[call]).await?;
         let answer = answers.into_iter().next();
@@ -250,7 +181,7 @@ impl Tickets {
         if !matches!(grant.reach, Reach::All | Reach::Of(_)) {
             self.permit(id, &grant.reach).await?;
         }
-        for _ in 0..3 {
+        for _ in 0..TRIES {
             let rest = &calls[answers.len()..];
             if rest.is_empty() {
                 return Ok(answers);
@@ -260,13 +191,19 @@ impl Tickets {
             // nothing happens between them. So they stay in order when they are tried again.
             let hurdle = loop {
                 match told.next() {
-                    Some(Ok(hurdle @ (Answer::Cold | Answer::Hidden))) => break hurdle,
+                    Some(Ok(hurdle @ (Answer::Cold | Answer::Unsettled | Answer::Hidden))) => {
+                        break hurdle;
+                    }
                     Some(answer) => answers.push(answer),
                     None => return Ok(answers),
                 }
             };
             if matches!(hurdle, Answer::Hidden) {
                 return Err(self.hidden(id, &grant.reach).await);
+            }
+            if matches!(hurdle, Answer::Unsettled) {
+                self.settled(self.0.keys.partition(id)).await?;
+                continue;
             }
             self.permit(id, &grant.reach).await?;
             Box::pin(self.warm(id)).await?;
@@ -300,20 +237,13 @@ impl Tickets {
                 Ok(Answer::Limited { retry_after_ms }) => {
                     Ok(Err(Error::RateLimited { retry_after_ms }))
                 }
+                Ok(answer @ Answer::Done { seq, at, .. }) => {
+                    self.acknowledged(id, seq, at);
+                    Ok(Ok(answer))
+                }
                 answer => Ok(answer),
             }
         })
         .collect()
     }
-}
-
-/// The ticket, where the request that opened it said the same as this one.
-fn same(ticket: Ticket, first: &Base, now: &Base) -> Result<Ticket, Error> {
-    if first.fingerprint == now.fingerprint {
-        return Ok(ticket);
-    }
-    Err(Error::Conflict(
-        "the idempotency key was used with another body",
-        Box::new(ticket),
-    ))
 }

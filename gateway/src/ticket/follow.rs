@@ -19,6 +19,7 @@ use ticket_shared::{event::Nothing, id::Id, lifecycle::Lifecycle};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 mod canary;
+mod confirm;
 mod room;
 mod subscribe;
 
@@ -49,6 +50,8 @@ enum Command {
     Frame(Bytes),
     /// Something may have been missed.
     CatchUp,
+    /// Redis has another server: what was seen is compared with it. Answers whether it could be.
+    Compare(oneshot::Sender<bool>),
     /// A socket comes in.
     Join(Box<JoinRequest>),
     /// A socket leaves.
@@ -69,6 +72,9 @@ struct Inner {
     client: SubscriberClient,
     renewed: AtomicBool,
     canary: Canary,
+    gateway: Id,
+    /// Whether each partition has this gateway's answer for its server.
+    confirmed: AtomicBool,
 }
 
 /// What every ticket's task works with.
@@ -114,6 +120,8 @@ impl Follower {
             client,
             renewed: AtomicBool::new(false),
             canary,
+            gateway,
+            confirmed: AtomicBool::new(false),
         }));
         life.spawn_vital("ticket channels", follower.clone().route(life.clone()));
         life.spawn_vital("ticket reconnects", follower.clone().watch(life.clone()));
@@ -124,6 +132,10 @@ impl Follower {
         life.spawn_vital(
             "ticket canary",
             follower.clone().listen_to_itself(life.clone()),
+        );
+        life.spawn_vital(
+            "gateway registry",
+            follower.clone().stay_registered(life.clone()),
         );
         follower
     }

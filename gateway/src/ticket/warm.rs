@@ -17,7 +17,9 @@ use ticket_shared::{
 };
 
 mod adopt;
+mod former;
 mod merge;
+mod parked;
 mod put;
 mod salvage;
 mod stage;
@@ -38,7 +40,7 @@ const MOST: usize = 100_000;
 /// How long a ticket may be put together: less than an adoption leaves its mark.
 const LOAD: Duration = Duration::from_mins(2);
 /// How often a ticket is put together where it changes meanwhile.
-const TRIES: usize = 4;
+const TRIES: usize = 5;
 
 /// Tickets that are being loaded: many who ask for the same one wait for one load.
 #[derive(Default)]
@@ -86,21 +88,21 @@ impl Tickets {
     /// [`Error::TicketNotFound`]; or Redis or MongoDB can't be reached, or entries of it are on their way to MongoDB and
     /// nowhere else.
     pub(super) async fn warm(&self, id: Id) -> Result<(), Error> {
-        let turn = self.0.loading.of(id);
-        let _turn = turn.lock().await;
+        let loading = self.0.loading.of(id);
+        let mut turn = loading.lock().await;
         for _ in 0..TRIES {
             // Redis first: what the workers bring to MongoDB meanwhile is then seen twice, not missed.
             let Some(mut salvage) = self.released(id).await? else {
                 return Ok(());
             };
-            if !salvage.wait.is_zero() {
-                tokio::time::sleep(salvage.wait).await;
-                let Some(now) = self.salvage(id, false).await? else {
-                    return Ok(());
-                };
-                salvage = now;
-            }
             if salvage.fits.is_some() {
+                if salvage.server.is_empty() {
+                    // Everybody waits for that at the same time, not one after the other.
+                    drop(turn);
+                    self.settled(self.0.keys.partition(id)).await?;
+                    turn = loading.lock().await;
+                    continue;
+                }
                 if self.vouch(id, &salvage).await? {
                     return Ok(());
                 }
@@ -109,8 +111,13 @@ impl Tickets {
                 };
                 salvage = now;
             }
-            if self.put_together(id, salvage).await? {
-                return Ok(());
+            match self.put_together(id, salvage).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Error::Unavailable { part: "mongo", .. }) if self.accept_former(id).await? => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(Error::Unavailable {
@@ -145,6 +152,7 @@ impl Tickets {
                 return Err(later());
             }
         }
+        salvage.add_parked();
         let (seq, entries) = (salvage.newest(None), salvage.entries.len());
         let (known, fits) = (!salvage.is_empty(), salvage.fits.clone());
         let server = salvage.server.clone();

@@ -1,6 +1,9 @@
 //! One look at Redis: how much is owed, what room there is, and whether that calls for refusing changes.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use fred::{clients::Client, types::Value};
 use futures::future::try_join_all;
@@ -79,6 +82,8 @@ pub(super) struct Sight {
     pub(super) at_rest: u64,
     /// Those of them that have been so for longer than [`Limits::hot_for`].
     pub(super) expired: u64,
+    /// The run of the partition's server.
+    pub(super) server: Option<u64>,
 }
 
 /// One look at all partitions.
@@ -128,7 +133,9 @@ impl Looker {
             self.script.call(&self.redis, names, args)
         });
         let answers = try_join_all(calls).await?;
-        Ok(answers.into_iter().map(Sight::parse).collect())
+        let mut seen: Vec<Sight> = answers.into_iter().map(Sight::parse).collect();
+        share_memory(&mut seen);
+        Ok(seen)
     }
 }
 
@@ -148,6 +155,23 @@ impl Sight {
             now: items.number(),
             at_rest: items.number(),
             expired: items.number(),
+            server: items.text().as_deref().and_then(run),
+        }
+    }
+}
+
+/// The beginning of a server's run id, which tells runs apart.
+fn run(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.get(..16)?, 16).ok()
+}
+
+/// Gives the partitions of one server one figure of its memory. They are looked at one after the other, and near a
+/// threshold some would be above it and others below.
+fn share_memory(seen: &mut [Sight]) {
+    let mut memories = HashMap::new();
+    for sight in seen {
+        if let Some(server) = sight.server {
+            sight.memory = *memories.entry(server).or_insert(sight.memory);
         }
     }
 }
@@ -240,48 +264,4 @@ impl Growth {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        backlog: 1_000,
-        memory_percent: 80,
-        hot_for: Duration::ZERO,
-    };
-
-    #[test]
-    fn the_fullest_server_is_the_one_with_the_least_room() {
-        const GIB: u64 = 1 << 30;
-        assert!(fuller((30 * GIB, 32 * GIB), (20 * GIB, 32 * GIB)));
-        assert!(fuller((1, 2), (60 * GIB, 64 * GIB * 2)));
-        assert!(
-            fuller((1, 1_000), (60 * GIB, 0)),
-            "one without a bound hides no other"
-        );
-        assert!(!fuller((60 * GIB, 0), (1, 1_000)));
-    }
-
-    #[test]
-    fn either_limit_refuses_and_healing_needs_some_room() {
-        let look = |backlog, used, allowed| Look {
-            backlog,
-            used,
-            allowed,
-            ..Look::default()
-        };
-        let (memory, backlog) = (Some(Limit::Memory), Some(Limit::Backlog));
-        assert_eq!(over(look(1_000, 800, 1_000), LIMITS, None), None);
-        assert_eq!(over(look(1_001, 0, 0), LIMITS, None), backlog);
-        assert_eq!(over(look(0, 801, 1_000), LIMITS, None), memory);
-        assert_eq!(over(look(1_001, 801, 1_000), LIMITS, None), memory);
-        assert_eq!(over(look(950, 0, 0), LIMITS, backlog), backlog);
-        assert_eq!(over(look(950, 0, 0), LIMITS, memory), None);
-        assert_eq!(over(look(0, 730, 1_000), LIMITS, memory), memory);
-        assert_eq!(over(look(900, 720, 1_000), LIMITS, memory), None);
-        assert_eq!(
-            over(look(0, u64::MAX, 0), LIMITS, None),
-            None,
-            "without a bound there is none"
-        );
-    }
-}
+mod tests;

@@ -87,6 +87,24 @@ async fn rests(world: &World, ticket: Id, later: u32) {
         .unwrap();
 }
 
+/// Whether each ticket is hot, after several looks that evicted nothing more.
+async fn settled(world: &World, tickets: &[Id]) -> Vec<bool> {
+    let (mut before, mut same) = (Vec::new(), 0);
+    for _ in 0..60 {
+        let mut hot = Vec::new();
+        for id in tickets {
+            hot.push(is_hot(world, *id).await);
+        }
+        same = if hot == before { same + 1 } else { 0 };
+        if same == 4 && hot.contains(&false) {
+            return hot;
+        }
+        before = hot;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("eviction does not end");
+}
+
 async fn until(what: &str, met: impl AsyncFn() -> bool) {
     let waiting = async {
         while !met().await {
@@ -128,18 +146,13 @@ async fn tickets_at_rest_go_longest_idle_first_and_come_back_whole() {
         })
         .await;
         let first = tickets[0];
-        // Between two calls of the script a round is half done; and near the threshold the last rounds find some
-        // partitions above it and others below.
-        until("the longest idle are gone", async || {
-            let mut hot = Vec::new();
-            for id in &tickets {
-                hot.push(is_hot(&world, *id).await);
-            }
-            let gone = hot.iter().filter(|hot| !**hot).count();
-            assert!(gone < 170, "{gone} gone");
-            gone > 0 && hot[..gone.div_ceil(2)].iter().all(|hot| !*hot)
-        })
-        .await;
+        let hot = settled(&world, &tickets).await;
+        let gone = hot.iter().filter(|hot| !**hot).count();
+        assert!((1..170).contains(&gone), "{gone} gone");
+        assert!(
+            hot.is_sorted(),
+            "one that went was idle for less long than one that stayed"
+        );
         assert!(is_hot(&world, joined).await);
         assert!(is_hot(&world, dirty).await);
         assert_eq!(watch.refused_for(), None);

@@ -3,19 +3,13 @@
 //!
 //! `INTERLEAVINGS` is how many are tried; `SEED` is where they begin, and is printed with whatever fails.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use clap::Parser;
 use fred::{
-    interfaces::{KeysInterface, SortedSetsInterface, StreamsInterface},
+    interfaces::{KeysInterface, StreamsInterface},
     types::Value,
 };
-use futures::{StreamExt, TryStreamExt, stream};
-use mongodb::bson::{Document, doc, oid::ObjectId};
+use futures::{StreamExt, stream};
 use ticket_gateway::{
     access::Grant,
     error::Error,
@@ -26,8 +20,12 @@ use ticket_gateway::{
         view::{Part, Which},
     },
 };
-use ticket_shared::{domain::Status, id::Id, lifecycle::Lifecycle, stream::GROUP};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ticket_shared::{domain::Status, id::Id, stream::GROUP};
+
+mod check;
+mod worker;
+
+use worker::Running;
 
 use crate::{
     tickets::{omar, opened},
@@ -40,8 +38,6 @@ const TRIED: u64 = 12;
 const TOGETHER: usize = 6;
 /// Steps of each.
 const STEPS: u64 = 60;
-/// How long rest may take.
-const REST: Duration = Duration::from_mins(2);
 
 /// Numbers that look like chance and come again with the same seed (`SplitMix64`).
 struct Chance(u64);
@@ -58,57 +54,6 @@ impl Chance {
     fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
         let place = self.below(all.len() as u64);
         all[usize::try_from(place).unwrap()].clone()
-    }
-}
-
-/// A worker in this process.
-struct Running {
-    life: Lifecycle,
-    worker: ticket_worker::Worker,
-}
-
-impl Running {
-    async fn start(world: &World) -> Self {
-        let args = [
-            "ticket-worker",
-            "--host=127.0.0.1",
-            "--ops-port=0",
-            "--block-ms=20",
-            "--consumer=w1",
-            "--partitions=4",
-            "--key-prefix",
-            world.keys.prefix(),
-            "--redis-url",
-            &world.redis_url,
-            "--mongo-uri",
-            &world.mongo_uri,
-        ];
-        let config = ticket_worker::Config::try_parse_from(args).unwrap();
-        let life = Lifecycle::default();
-        let worker = ticket_worker::start(&config.resolve().unwrap(), &life).await;
-        Self {
-            worker: worker.unwrap(),
-            life,
-        }
-    }
-
-    async fn end(self, at_once: bool) {
-        let grace = if at_once { 0 } else { 20 };
-        self.life.shutdown(Duration::from_secs(grace)).await;
-        self.worker.close().await;
-    }
-
-    async fn lost(&self) -> usize {
-        let mut connection = tokio::net::TcpStream::connect(self.worker.ops)
-            .await
-            .unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        connection.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).await.unwrap();
-        let lines = text.lines();
-        let mut figure = lines.filter_map(|l| l.strip_prefix("ticket_worker_entries_lost_total "));
-        figure.next().unwrap().trim().parse().unwrap()
     }
 }
 
@@ -286,117 +231,6 @@ impl Run {
             }
         };
         let _: i64 = redis.del(key).await.unwrap();
-    }
-
-    /// Waits until no ticket waits for anything.
-    async fn rest(&mut self) {
-        if self.worker.is_none() {
-            self.worker = Some(Running::start(&self.world).await);
-        }
-        let end = tokio::time::Instant::now() + REST;
-        let mut quiet = 0;
-        while quiet < 3 {
-            let late = tokio::time::Instant::now() > end;
-            assert!(!late, "seed {}: tickets stay dirty at rest", self.seed);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let mut dirty = 0;
-            for partition in 0..self.world.keys.partitions() {
-                let key = self.world.keys.dirty(partition);
-                dirty += self.world.redis.zcard::<i64, _>(key).await.unwrap();
-            }
-            quiet = if dirty == 0 { quiet + 1 } else { 0 };
-        }
-    }
-
-    async fn check(mut self) {
-        let seed = self.seed;
-        let lost = self.worker.as_ref().unwrap().lost().await;
-        assert!(lost == 0 || self.may_lose(), "seed {seed}: {lost} lost");
-        let mut missing = 0;
-        for &ticket in &self.tickets {
-            let stored = self.stored(ticket).await;
-            let numbers: BTreeMap<u64, Id> = stored.iter().map(|(id, seq)| (*seq, *id)).collect();
-            assert_eq!(
-                numbers.len(),
-                stored.len(),
-                "seed {seed}: a number twice in {ticket}"
-            );
-            let acked = self.acked.iter().filter(|((of, _), _)| *of == ticket);
-            for ((_, id), seq) in acked {
-                match stored.get(id) {
-                    Some(stored) if stored == seq => {}
-                    _ => missing += 1,
-                }
-            }
-            for shown in self.shown.iter().filter(|shown| shown.ticket == ticket) {
-                let due = numbers.range(shown.after + 1..=shown.upto.max(shown.after + 1));
-                for (seq, id) in due.filter(|(seq, _)| **seq <= shown.upto) {
-                    let is_shown = shown.ids.contains(id);
-                    assert!(
-                        is_shown,
-                        "seed {seed}: {seq} of {ticket} was hidden after {}",
-                        shown.after
-                    );
-                }
-            }
-            self.readers(ticket, &numbers).await;
-        }
-        assert!(
-            missing <= lost,
-            "seed {seed}: {missing} missing, {lost} counted as lost"
-        );
-        if let Some(worker) = self.worker.take() {
-            worker.end(false).await;
-        }
-    }
-
-    /// By message: its number.
-    async fn stored(&self, ticket: Id) -> HashMap<Id, u64> {
-        let filter = doc! { "ticketId": ObjectId::from_bytes(ticket.bytes()) };
-        let messages = self.world.database.collection::<Document>("messages");
-        let all: Vec<Document> = messages
-            .find(filter)
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap();
-        let all = all.iter().map(|message| {
-            let id = message.get_object_id("_id").unwrap();
-            let seq = message.get_i64("seq").unwrap();
-            (Id::from_bytes(id.bytes()), seq.cast_unsigned())
-        });
-        all.collect()
-    }
-
-    /// REST and joins say what MongoDB does.
-    async fn readers(&self, ticket: Id, numbers: &BTreeMap<u64, Id>) {
-        let seed = self.seed;
-        for gateway in &self.gateways {
-            let page = Page {
-                after: Some(0),
-                before: None,
-                limit: 200,
-            };
-            let page = match gateway.messages(ticket, page, &Grant::TEAM).await {
-                Ok(page) => page,
-                Err(Error::TicketNotFound) if self.may_lose() && numbers.is_empty() => continue,
-                Err(error) => panic!("seed {seed}: {error}"),
-            };
-            let page: BTreeMap<u64, Id> = page.iter().map(|m| (m.seq, m.id)).collect();
-            assert_eq!(page, *numbers, "seed {seed}: a page of {ticket}");
-            let newest = Part::newest(50, Which::Messages);
-            let view = gateway.read(ticket, newest).await.unwrap();
-            let missed = gateway.missed(ticket, &view, 0, 300, Which::Messages).await;
-            let missed = missed.unwrap().expect("fewer than 300");
-            let missed: BTreeMap<u64, Id> = missed.iter().map(|m| (m.seq, m.id)).collect();
-            assert_eq!(missed, *numbers, "seed {seed}: a join of {ticket}");
-            if !self.may_lose() {
-                let count = view.numbers.message_count;
-                assert_eq!(count, numbers.len() as u64, "seed {seed}: {ticket}");
-                assert_eq!(view.base.user_id.as_deref(), Some("u1"), "seed {seed}");
-            }
-        }
     }
 }
 

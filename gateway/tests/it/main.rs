@@ -15,6 +15,7 @@ mod op_msg;
 mod presence;
 mod rates;
 mod reads;
+mod recorder;
 mod revoked;
 mod runs;
 mod server;

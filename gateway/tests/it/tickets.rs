@@ -13,13 +13,16 @@ use ticket_shared::{
 
 use crate::world::World;
 
+mod alike;
 mod append;
 mod cold;
+mod former;
 mod overlay;
+mod parked;
 mod reach;
 mod torn;
 
-fn parts(subject: &str) -> (Base, Head) {
+pub(crate) fn parts(subject: &str) -> (Base, Head) {
     let base = Base {
         description: "d\"é".into(),
         user_id: Some("u1".into()),

@@ -22,6 +22,7 @@ use crate::{
     world::{World, in_world, in_world_on, message},
 };
 
+mod registry;
 mod replicas;
 mod tail;
 

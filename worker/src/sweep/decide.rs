@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
+use serde::Deserialize;
+use ticket_shared::id::Id;
 
 /// What entries say that were brought into the log from MongoDB. A quote within a value is escaped, so that it can't
 /// stand in one.
@@ -67,6 +69,19 @@ pub(super) fn unstored(frames: Vec<Bytes>, parked: &HashSet<Bytes>) -> Vec<Bytes
     let mut frames = frames;
     frames.retain(|frame| !is_stored(frame) && !parked.contains(frame));
     frames
+}
+
+/// The numbers of those parked entries that are a ticket's.
+pub(super) fn numbers_of(ticket: Id, parked: &HashSet<Bytes>) -> HashSet<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        t: String,
+        s: u64,
+    }
+    let (ticket, parked) = (ticket.to_string(), parked.iter());
+    let numbered = parked.filter_map(|frame| serde_json::from_slice::<Numbered>(frame).ok());
+    let own = numbered.filter(|entry| entry.t == ticket);
+    own.map(|entry| entry.s).collect()
 }
 
 fn is_stored(frame: &Bytes) -> bool {

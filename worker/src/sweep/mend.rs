@@ -88,13 +88,15 @@ impl Sweeper {
         }
         let ids: Vec<Id> = sent.iter().map(|(id, _)| *id).collect();
         let known = self.store.messages(&ids).await?;
+        // An operator decides on those; with their ticket gone their numbers stay theirs.
+        let parked = decide::numbers_of(ticket, parked);
         let mut lost: Vec<u64> = sent
             .iter()
-            .filter(|(id, _)| !known.contains(id))
+            .filter(|(id, seq)| !known.contains(id) && !parked.contains(seq))
             .map(|(_, seq)| *seq)
             .collect();
         lost.sort_unstable();
-        let opened = self.store.has_ticket(ticket).await?;
+        let opened = parked.contains(&1) || self.store.has_ticket(ticket).await?;
         let count = lost.len() + usize::from(!opened);
         // With neither log nor ids nobody knows which numbers were given out.
         let unknown = sent.is_empty() && unlogged;

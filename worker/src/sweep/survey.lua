@@ -18,13 +18,16 @@ if not delivered then return false end
 
 local clock = redis.call('TIME')
 local before = clock[1] * 1000 + math.floor(clock[2] / 1000) - ARGV[2]
-local function waits(id)
-  before = math.min(before, tonumber(string.match(id, '^%d+')))
+-- An entry's time is that of the beginning of its script. Its id is later where the script took long, or where the
+-- server's clock is behind that of the one before.
+local function waits(id, entry)
+  local appended = string.match(entry and entry[2][2] or '', '"a":(%d+)')
+  before = math.min(before, tonumber(string.match(id, '^%d+')), tonumber(appended or before))
 end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
-if pending[1] > 0 then waits(pending[2]) end
+if pending[1] > 0 then waits(pending[2], redis.call('XRANGE', KEYS[1], pending[2], pending[2])[1]) end
 local unread = redis.call('XRANGE', KEYS[1], '(' .. delivered, '+', 'COUNT', 1)[1]
-if unread then waits(unread[1]) end
+if unread then waits(unread[1], unread) end
 
 local text = string.format('%d', before)
 return {text, redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. text, 'WITHSCORES', 'LIMIT', ARGV[3], ARGV[4])}

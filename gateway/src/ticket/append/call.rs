@@ -32,6 +32,8 @@ pub(super) enum Answer {
     Exists(Ticket, Base),
     /// It is not in Redis, or not as its state claims, or of another epoch.
     Cold,
+    /// A ticket can't be created before it is known whether numbers continue.
+    Unsettled,
     Hidden,
     Limited {
         retry_after_ms: u64,
@@ -119,6 +121,7 @@ impl Call {
             Some("exists") => parse_refusal(&mut items, id, grant)
                 .map(|(ticket, base)| Answer::Exists(ticket, base)),
             Some("cold" | "doubted") => Ok(Answer::Cold),
+            Some("unsettled") => Ok(Answer::Unsettled),
             Some("hidden") => Ok(Answer::Hidden),
             Some("limited") => Ok(Answer::Limited {
                 retry_after_ms: items.number(),

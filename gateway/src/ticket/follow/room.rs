@@ -183,8 +183,13 @@ impl Room {
                 () = &mut timer => {
                     Box::pin(self.timers()).await;
                     self.flush().await;
-                    if self.end_at.is_some_and(|end| end <= Instant::now()) && follower.end(self.ticket, &commands) {
-                        break;
+                    if self.end_at.is_some_and(|end| end <= Instant::now()) {
+                        if !follower.confirmed() {
+                            // Nobody else may know what was seen here.
+                            self.end_at = Some(Instant::now() + LINGER);
+                        } else if follower.end(self.ticket, &commands) {
+                            break;
+                        }
                     }
                     continue;
                 }
@@ -234,6 +239,10 @@ impl Room {
             Command::Frame(frame) => Box::pin(self.frame(&frame)).await,
             // Leases may be gone with what was missed.
             Command::CatchUp => self.next_beat = Instant::now(),
+            Command::Compare(done) => {
+                // A gateway that gave up waiting asks again.
+                let _ = done.send(Box::pin(self.catch_up()).await);
+            }
             Command::Join(request) => Box::pin(self.join(*request)).await,
             Command::Leave(request) => Box::pin(self.leave(request)).await,
             Command::Release(done) => {

@@ -72,6 +72,7 @@ pub(super) fn open(salvage: &Salvage, stored: Option<&Stored>, messages: &[Messa
     let given = salvage.persisted(newest) + 1..=salvage.newest(None);
     given
         .filter(|seq| !salvage.entries.contains_key(seq) && !there.contains(seq))
+        .filter(|seq| !salvage.parked.unreadable.contains(seq))
         .collect()
 }
 
@@ -100,7 +101,10 @@ pub(super) fn merge(
         .max(doubled.max().unwrap_or(0));
     // What MongoDB has above the numbers that Redis knows is all that there is of it.
     let given = salvage.newest(None);
-    let in_mongo = |seq| seq <= persisted || seq > given || audited.contains(&seq);
+    let unreadable = salvage.parked.unreadable;
+    let in_mongo = |seq| {
+        seq <= persisted || seq > given || audited.contains(&seq) || unreadable.contains(&seq)
+    };
     let mut all: HashMap<Id, u64> = salvage
         .entries
         .values()

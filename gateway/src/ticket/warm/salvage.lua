@@ -1,14 +1,13 @@
 -- Reads everything that Redis still has of a ticket, for warming it.
 --
--- KEYS  1 state  2 log  3 idem  4 dirty  5 epoch  6 takeover
--- ARGV  1 ticket id   2 for how many ms after a server came back its followers may say what they have seen
---       3 '1' for the log in any case, else only where not all of it fits together
--- Answers 0 where all of it is there, fits together and was compared under this server, if anybody has appended under it,
--- else
---   {state, '1' where it is dirty, length of the log, last id of the log or '', {frame...}, server or '', ms to wait,
---    the epoch where the state is of it and fits, or '', the mark of an adoption or ''}
+-- KEYS  1 state  2 log  3 idem  4 dirty  5 epoch  6 takeover  7 dead
+-- ARGV  1 ticket id   2 '1' for the log in any case, else only where not all of it fits together
+-- Answers 0 where all of it is there, fits together and was compared under this server, if that was met before, else
+--   {state, '1' where it is dirty, length of the log, last id of the log or '', {frame...}, server or '',
+--    the epoch where the state is of it and fits, or '', the mark of an adoption or '',
+--    {frame of each parked entry, only if the state is nil...}}
 -- where the state is nil, or {seq, pub, persisted, floor, adopted, count, last, updatedAt, head, base, pubAt}, and the
--- server '' while that is another one and nobody has appended under it.
+-- server '' until it is settled whether numbers continue under it.
 
 local s = redis.call('HMGET', KEYS[1],
   'seq', 'pub', 'persisted', 'floor', 'adopted', 'count', 'last', 'updatedAt', 'head', 'base', 'pubAt', 'unkeyed', 'epoch',
@@ -26,18 +25,12 @@ local length, sent = redis.pcall('XLEN', KEYS[2]), redis.pcall('HLEN', KEYS[3])
 local fits = s[1] and s[4] and unkeyed and length == s[1] - s[4] and sent == s[1] - unkeyed and epoch == e[1]
 if fits and (compared == server or (e[2] and e[2] ~= line)) then return 0 end
 
-local wait = 0
-if e[2] and e[2] ~= line then
-  server = ''
-elseif compared ~= server then
-  local clock = redis.call('TIME')
-  wait = math.max(0, (e[3] or 0) + ARGV[2] - clock[1] * 1000 - math.floor(clock[2] / 1000))
-end
+if (e[2] and e[2] ~= line) or (e[3] or '0') ~= '0' then server = '' end
 
 local dirty = redis.call('ZSCORE', KEYS[4], ARGV[1]) and '1' or '0'
 local frames, last = {}, ''
 -- Of another type it is nothing of ours.
-if type(length) == 'number' and (not fits or ARGV[3] == '1') then
+if type(length) == 'number' and (not fits or ARGV[2] == '1') then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+')) do
     last = entry[1]
     frames[#frames + 1] = entry[2][4] or ''
@@ -45,5 +38,16 @@ if type(length) == 'number' and (not fits or ARGV[3] == '1') then
 elseif type(length) ~= 'number' then
   length = 0
 end
+
+-- Their numbers are in no other key, and MongoDB has none of them. The newest will do.
+local parked = {}
+if not s[1] and redis.pcall('EXISTS', KEYS[7]) == 1 then
+  local own = '"t":"' .. ARGV[1] .. '"'
+  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[7], '+', '-', 'COUNT', 10000)) do
+    -- After reason, tries, id and time.
+    local frame = entry[2][10]
+    if frame and string.find(frame, own, 1, true) then parked[#parked + 1] = frame end
+  end
+end
 local takeover = redis.call('GET', KEYS[6]) or ''
-return {s[1] and s or false, dirty, length, last, frames, server, wait, fits and epoch or '', takeover}
+return {s[1] and s or false, dirty, length, last, frames, server, fits and epoch or '', takeover, parked}

@@ -17,12 +17,12 @@ use ticket_shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::super::{Tickets, view::View};
+use super::{
+    super::{Tickets, view::View},
+    parked::ParkedEntries,
+};
 use crate::{error::Error, script::Items, store::Stored};
 
-/// For how long after a Redis server came back nobody appends to a ticket that was there before: its followers find their
-/// connections again within a second, and end the epoch where they have seen what that server lost.
-const SETTLED: Duration = Duration::from_millis(1_200);
 /// How long the end of an adoption is waited for that numbers the ticket.
 const TAKEOVER: Duration = Duration::from_secs(5);
 /// How often that is looked for.
@@ -40,7 +40,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn read(frame: Bytes) -> Result<Self, Error> {
+    pub(super) fn read(frame: Bytes) -> Result<Self, Error> {
         let entry = Entry::decode(&frame)?;
         Ok(Self { entry, frame })
     }
@@ -63,14 +63,14 @@ pub(super) struct Salvage {
     pub(super) last_id: String,
     /// The entries, by their number.
     pub(super) entries: BTreeMap<u64, Kept>,
-    /// The server that it is compared under; empty while that is not known yet.
+    /// The server that it is compared under; empty until numbers continue under it.
     pub(super) server: String,
-    /// How long those who follow the ticket may still say that they have seen more.
-    pub(super) wait: Duration,
     /// The epoch, where all of it fits together: what is to be seen is whether the end of it was lost.
     pub(super) fits: Option<String>,
     /// The mark of an adoption that holds the ticket, or did so before; empty if there is none.
     pub(super) takeover: String,
+    /// What is parked of it, if its state is gone.
+    pub(super) parked: ParkedEntries,
 }
 
 impl Salvage {
@@ -98,9 +98,12 @@ impl Salvage {
             }
         }
         salvage.server = items.text().unwrap_or_default();
-        salvage.wait = Duration::from_millis(items.number());
         salvage.fits = items.text().filter(|epoch| !epoch.is_empty());
         salvage.takeover = items.text().unwrap_or_default();
+        let mut parked = Items::of(items.value());
+        while let Some(frame) = parked.bytes() {
+            salvage.parked.add(frame);
+        }
         Ok(Some(salvage))
     }
 
@@ -118,7 +121,15 @@ impl Salvage {
 
     /// Whether Redis has nothing of the ticket, and knows of nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.state.is_none() && self.entries.is_empty() && !self.dirty
+        let entries = !self.entries.is_empty() || !self.parked.is_empty();
+        self.state.is_none() && !entries && !self.dirty
+    }
+
+    /// Takes the parked entries for what they are: appended, and not in MongoDB.
+    pub(super) fn add_parked(&mut self) {
+        for kept in std::mem::take(&mut self.parked.readable) {
+            self.add(kept);
+        }
     }
 
     /// Whether there must be entries that neither state nor log tell of.
@@ -140,7 +151,8 @@ impl Salvage {
         let state = self.state.as_ref().map(|state| state.numbers.seq);
         let entry = self.entries.keys().next_back().copied();
         let stored = stored.map(|stored| stored.numbers.seq);
-        [state, entry, stored]
+        let unreadable = self.parked.unreadable.last().copied();
+        [state, entry, stored, unreadable]
             .into_iter()
             .flatten()
             .max()
@@ -179,10 +191,10 @@ impl Tickets {
             keys.dirty(partition),
             keys.epoch(partition),
             keys.takeover(id),
+            keys.dead(partition),
         ];
         let args = vec![
             id.to_string().into(),
-            SETTLED.as_millis().to_string().into(),
             if with_log { "1" } else { "0" }.into(),
         ];
         Salvage::parse(self.0.salvage.call(&self.0.redis, names, args).await?)

@@ -20,7 +20,7 @@ async fn send(world: &World, id: Id, content: &str) -> u64 {
 }
 
 /// Waits until the end of the connection is known.
-async fn unconnected(world: &World) {
+pub(super) async fn unconnected(world: &World) {
     while world.redis.is_connected() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

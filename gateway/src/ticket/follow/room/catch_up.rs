@@ -71,10 +71,10 @@ impl Room {
         seen.is_some_and(|seen| seen.is_at(log, Instant::now()))
     }
 
-    /// Emits what the log has beyond what the members have seen.
-    pub(super) async fn catch_up(&mut self) {
+    /// Emits what the log has beyond what the members have seen. Returns whether the two could be compared.
+    pub(super) async fn catch_up(&mut self) -> bool {
         self.flush().await;
-        let Some(seen) = &self.seen else { return };
+        let Some(seen) = &self.seen else { return true };
         match self.shared.tickets.peek(self.ticket, Part::NONE).await {
             Ok(Some(view)) => self.catch_up_to(&view).await,
             // Not in Redis: because nothing happens in it, or because Redis lost it. The epoch tells.
@@ -82,71 +82,89 @@ impl Room {
                 Ok(epoch) if epoch != seen.epoch => {
                     let seq = seen.seq;
                     self.resync(&epoch, seq).await;
+                    true
                 }
                 Ok(epoch) => self.compare_with_store(&epoch).await,
-                Err(_) => {}
+                Err(_) => false,
             },
             Err(error) => {
                 tracing::debug!(error = %error, ticket.id = %self.ticket, "could not catch up, trying again");
                 self.next_beat = self
                     .next_beat
                     .min(Instant::now() + Duration::from_millis(500));
+                false
             }
         }
     }
 
     /// Compares the members with MongoDB, which has all of a ticket that left Redis. The changes that they missed can't be
     /// emitted from there, since it keeps messages alone in their places.
-    async fn compare_with_store(&mut self, epoch: &str) {
+    async fn compare_with_store(&mut self, epoch: &str) -> bool {
         let stored = self.shared.tickets.store().ticket(self.ticket).await;
-        let Some(seen) = &mut self.seen else { return };
+        let Some(seen) = &mut self.seen else {
+            return true;
+        };
         match stored {
             Ok(Some(stored)) if stored.numbers.seq > seen.seq => {
                 self.shared.metrics.holes.inc();
                 self.resync(epoch, stored.numbers.seq).await;
+                true
             }
-            Ok(Some(stored)) if stored.numbers.seq == seen.seq => seen.checked = Instant::now(),
+            Ok(Some(stored)) if stored.numbers.seq == seen.seq => {
+                seen.checked = Instant::now();
+                true
+            }
             // Nothing leaves Redis before all of it is in MongoDB: Redis came back without it.
             Ok(stored) => {
                 let seq = stored.map_or(0, |stored| stored.numbers.seq);
                 let lost = seen.seq.saturating_sub(seq);
-                self.end_epoch(epoch, seq, lost).await;
+                self.end_epoch(epoch, seq, lost).await
             }
             // The next heartbeat tries again.
             Err(error) => {
                 tracing::debug!(error = %error, ticket.id = %self.ticket, "cold ticket could not be compared");
+                false
             }
         }
     }
 
-    /// Redis came back without its last writes. Their numbers would be given again: the epoch ends.
-    async fn end_epoch(&mut self, epoch: &str, seq: u64, lost: u64) {
+    /// Redis came back without its last writes. Their numbers would be given again: the epoch ends. Returns whether it has.
+    async fn end_epoch(&mut self, epoch: &str, seq: u64, lost: u64) -> bool {
         tracing::error!(ticket.id = %self.ticket, lost, "redis lost entries");
         self.shared.metrics.lost.inc_by(lost);
-        match self.shared.tickets.end_epoch(self.ticket, epoch).await {
-            Ok(epoch) => self.resync(&epoch, seq).await,
-            Err(_) => self.missed.store(true, Ordering::Release),
+        let ended = self.shared.tickets.end_epoch(self.ticket, epoch).await;
+        if let Ok(epoch) = &ended {
+            self.resync(epoch, seq).await;
+        } else {
+            self.missed.store(true, Ordering::Release);
         }
+        ended.is_ok()
     }
 
-    /// Brings the members to where `view` is.
-    pub(super) async fn catch_up_to(&mut self, view: &View) {
+    /// Brings the members to where `view` is. Returns whether the epoch could be ended where they had seen more.
+    pub(super) async fn catch_up_to(&mut self, view: &View) -> bool {
         let Some(seen) = &self.seen else {
             self.seen = Some(Seen {
                 seq: view.numbers.seq,
                 epoch: view.epoch.clone(),
                 checked: Instant::now(),
             });
-            return;
+            return true;
         };
         if seen.epoch != view.epoch {
-            return self.resync(&view.epoch, view.numbers.seq).await;
+            self.resync(&view.epoch, view.numbers.seq).await;
+            return true;
         }
         if view.numbers.seq < seen.seq {
             let lost = seen.seq - view.numbers.seq;
-            self.end_epoch(&view.epoch, view.numbers.seq, lost).await;
-            return;
+            return self.end_epoch(&view.epoch, view.numbers.seq, lost).await;
         }
+        self.emit_up_to(view).await;
+        true
+    }
+
+    /// Emits what the log has up to `view`, which is of the same epoch.
+    async fn emit_up_to(&mut self, view: &View) {
         while let Some(seq) = self
             .seen
             .as_ref()

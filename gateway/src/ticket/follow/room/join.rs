@@ -107,6 +107,20 @@ impl Room {
         // What came since the last entry that was emitted is part of the answer; the others get it now.
         self.catch_up_to(&view).await;
         self.flush().await;
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.epoch == view.epoch && seen.seq < view.numbers.seq)
+        {
+            if !self.members.contains_key(&socket.id) {
+                let _ = self.shared.presence.leave(self.ticket, lease).await;
+            }
+            // It would get twice what its answer has.
+            return Err(Error::Unavailable {
+                part: "redis",
+                reason: "the members could not be brought to where the ticket is".into(),
+            });
+        }
         if !socket.connected() {
             self.shared
                 .presence
