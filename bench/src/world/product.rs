@@ -133,12 +133,20 @@ impl World {
         self.workers[number].start()
     }
 
+    /// The URI by way of an address. A server that belongs to a set names its own, where the driver would go around the proxy.
+    fn mongo_uri_by(&self, address: SocketAddr) -> String {
+        match &self.op_msg {
+            Some(op_msg) => op_msg.uri(DATABASE, ""),
+            None => mongo_uri(address),
+        }
+    }
+
     /// The settings that gateways and workers share.
     fn settings(&self, process: Process, redis: SocketAddr, mongo: SocketAddr) -> Process {
         let alone = || format!("redis://{redis}");
         process
             .env("REDIS_URL", &self.redis_url.clone().unwrap_or_else(alone))
-            .env("MONGO_URI", &mongo_uri(mongo))
+            .env("MONGO_URI", &self.mongo_uri_by(mongo))
             .env("KEY_PREFIX", PREFIX)
             .env("PARTITIONS", &PARTITIONS)
             .env("HOST", "127.0.0.1")
