@@ -1,6 +1,6 @@
 /**
  * Hostile requests, as bytes. `expect` holds the codes of the contract that may answer them; `http` stands for a
- * refusal by the HTTP server itself (a 4xx without a code, or the end of the connection); numbers are statuses.
+ * refusal by the HTTP server itself (a problem of its parser, or the end of the connection without an answer); numbers are statuses.
  */
 
 /** @typedef {{name: string, input: string | (string | Uint8Array)[], expect: (string | number)[]}} Case */
