@@ -1,5 +1,5 @@
 //! Packets of strangers on their way to an event: frames of a websocket with control frames, fragments and attachments;
-//! bodies of long-polling, of both versions; packets of Socket.IO with their namespaces and attachments. The gateway's
+//! bodies of long-polling; packets of Socket.IO with their namespaces and attachments. The gateway's
 //! account of the session looks at each, as in the gateway.
 #![no_main]
 
@@ -20,7 +20,7 @@ use engineioxide::{
 };
 use engineioxide_core::{Packet, ProtocolVersion, payload};
 use futures::StreamExt;
-use http::{HeaderValue, Request};
+use http::Request;
 use http_body::{Body, Frame};
 use libfuzzer_sys::fuzz_target;
 use socketioxide_core::{
@@ -228,10 +228,10 @@ impl Body for Pieces {
 }
 
 /// The packets of a body, until the first that is none. They do not depend on the pieces in which it comes.
-fn body(protocol: ProtocolVersion, content_type: Option<HeaderValue>, bytes: &[u8]) {
+fn body(bytes: &[u8]) {
     let read = |size: usize| {
         let pieces = Pieces(bytes.chunks(size).map(Bytes::copy_from_slice).collect());
-        let packets = payload::decoder(pieces, content_type.as_ref(), protocol, MOST as u64);
+        let packets = payload::decoder(pieces, None, ProtocolVersion::V4, MOST as u64);
         let mut packets = std::pin::pin!(packets);
         let mut read = Vec::new();
         while let Some(packet) = futures::executor::block_on(packets.next()) {
@@ -243,9 +243,7 @@ fn body(protocol: ProtocolVersion, content_type: Option<HeaderValue>, bytes: &[u
         (read, true)
     };
     let (packets, whole) = read(bytes.len().max(1));
-    if protocol == ProtocolVersion::V4 {
-        assert_eq!(read(1), (packets.clone(), whole));
-    }
+    assert_eq!(read(1), (packets.clone(), whole));
     let _entered = runtime();
     let _entered = _entered.enter();
     let (account, reader) = (account(), Reader::default());
@@ -255,7 +253,7 @@ fn body(protocol: ProtocolVersion, content_type: Option<HeaderValue>, bytes: &[u
                 account.received(Received::Message(&text)),
                 Box::new(|| reader.message(text)),
             ),
-            Packet::Binary(bytes) | Packet::BinaryV3(bytes) => (
+            Packet::Binary(bytes) => (
                 account.received(Received::Binary(bytes.len())),
                 Box::new(|| reader.binary(bytes)),
             ),
@@ -276,12 +274,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else {
         return;
     };
-    let binary = HeaderValue::from_static("application/octet-stream");
-    match kind % 5 {
+    match kind % 3 {
         0 => frames(rest),
-        1 => body(ProtocolVersion::V4, None, rest),
-        2 => body(ProtocolVersion::V3, None, rest),
-        3 => body(ProtocolVersion::V3, Some(binary), rest),
+        1 => body(rest),
         _ => {
             if let Ok(text) = str::from_utf8(rest) {
                 event(text, kind & 0x80 != 0);

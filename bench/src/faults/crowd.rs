@@ -97,7 +97,7 @@ async fn watched(run: &Run) -> anyhow::Result<Ends> {
     loop {
         pace.tick().await;
         ends.highest = ends.highest.max(run.world.gateway_memory());
-        let cut = run.world.cut_off();
+        let cut = run.world.cut_off().await?;
         pending.extend((ends.cut..cut).map(|_| Instant::now()));
         ends.cut = cut;
         let closed = open.saturating_sub(run.world.open_files()?);
@@ -142,7 +142,7 @@ pub(super) async fn slow(context: Context) -> anyhow::Result<Row> {
             written = chatter(run, &mut writer, Duration::from_mins(1)) => {
                 written?;
                 // Not all were cut off, or not all that were are closed.
-                Ends { cut: run.world.cut_off(), late: Duration::MAX, highest: before }
+                Ends { cut: run.world.cut_off().await?, late: Duration::MAX, highest: before }
             }
         };
         let (Ends { cut, late, highest }, after) = (ends, began.elapsed());

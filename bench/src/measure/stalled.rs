@@ -68,15 +68,18 @@ async fn measured(
     let before = bed.world.gateway_memory();
     for _ in 0..pairs {
         phases.without.push(readers.phase().await?);
-        let known = bed.world.cut_off();
+        let known = bed.world.cut_off().await?;
         let stalled = join(bed, busy).await?;
         let (times, highest) = watched(bed, readers).await?;
         phases.with.push(times);
         grown = grown.max(highest - before);
-        let cut = || bed.world.cut_off() - known;
+        let all = known + STALLED;
         // Fewer are a result.
-        let _ = until("all are cut off", PATIENCE, async || cut() >= STALLED).await;
-        closed = closed.min(cut());
+        let _ = until("all are cut off", PATIENCE, async || {
+            bed.world.cut_off().await.is_ok_and(|cut| cut >= all)
+        })
+        .await;
+        closed = closed.min(bed.world.cut_off().await? - known);
         drop(stalled);
         // What others are told of their end is no part of the next phase.
         until("all of them are gone", PATIENCE, async || {

@@ -4,15 +4,26 @@ use std::io;
 
 use super::World;
 use crate::measure::resident;
-use crate::process::Process;
+use crate::{process::Process, rest};
 
 impl World {
-    /// How many connections the gateways say that they ended because their clients do not read.
-    pub(crate) fn cut_off(&self) -> usize {
-        let logs = self.gateways.iter();
-        let logs = logs.map(|gateway| std::fs::read_to_string(gateway.log()));
-        let lines = |log: String| log.matches("connection of a slow client closed").count();
-        logs.flatten().map(lines).sum()
+    /// The number of connections that the gateways ended because their clients do not read. Their log lines are sampled.
+    ///
+    /// # Errors
+    /// A gateway does not answer.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count"
+    )]
+    pub(crate) async fn cut_off(&self) -> anyhow::Result<usize> {
+        let mut cut = 0;
+        for ops in &self.ops {
+            let counted =
+                rest::metric(&ops.to_string(), "ticket_gateway_slow_closed_total").await?;
+            cut += counted as usize;
+        }
+        Ok(cut)
     }
 
     /// How many files and connections the gateways that run have open.
