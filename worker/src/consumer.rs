@@ -26,6 +26,8 @@ use crate::{
     settle::{Settler, Stopping},
 };
 
+/// The longest wait after a read that failed: Redis may have a new primary at any time, and is to be read within 5 s.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Time for a new connection before the next read is tried.
 const CONNECTING: Duration = Duration::from_secs(3);
 
@@ -126,7 +128,7 @@ impl Reader {
                 self.settings.patience,
             ),
         };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(READ_AGAIN);
         let stopping = self.settler.stopping.clone();
         while !stopping.is_cancelled() {
             match self.step(&mut plan).await {
