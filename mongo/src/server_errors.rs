@@ -52,7 +52,11 @@ impl ServerErrors {
                 let error = changed.new_description.error().cloned();
                 match error {
                     Some(error) => drop(self.errors().insert(changed.address, error)),
-                    None => drop(self.errors().remove(&changed.address)),
+                    // The driver looks at servers without a password: that it succeeds says nothing of one.
+                    None => self.errors().retain(|server, error| {
+                        *server != changed.address
+                            || matches!(error.kind.as_ref(), ErrorKind::Authentication { .. })
+                    }),
                 }
             }
             SdamEvent::ServerClosed(closed) => drop(self.errors().remove(&closed.address)),

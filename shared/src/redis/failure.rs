@@ -75,9 +75,13 @@ pub fn refusal(error: &Error) -> &'static str {
 /// Returns the server's own words for a log: without arguments of the command, which may be what people wrote.
 pub fn words(error: &Error) -> String {
     let details = error.details();
+    // What Redis adds behind the error of a command in a script.
+    let place = details
+        .contains("@user_script")
+        .then(|| details.rfind(" script: "));
     let end = details
         .find(", with args")
-        .or_else(|| details.find(" script: "))
+        .or(place.flatten())
         .unwrap_or(details.len());
     let words: String = details[..end]
         .chars()
@@ -132,6 +136,7 @@ mod tests {
             "ERR max number of clients reached",
             "NOPERM User tickets has no permissions to run the 'info' command",
             "ERR The user executing the script can't run this command or subcommand script: 8a, on @user_script:1.",
+            "ERR ACL failure in script: User tickets has no permissions to run the 'info' command",
             "FAILOVER in progress",
             "EXECABORT Transaction discarded because of previous errors.",
             "UNKILLABLE Sorry",
@@ -170,5 +175,12 @@ mod tests {
         assert_eq!(words(&error), "ERR unknown command 'XADD'");
         let nothing = Error::new(ErrorKind::Canceled, "");
         assert_eq!(words(&nothing), "Canceled");
+        for said in [
+            "ERR The user executing the script can't run this command or subcommand",
+            "ERR ACL failure in script: User tickets has no permissions to run the 'info' command",
+        ] {
+            let details = format!("{said} script: 8a, on @user_script:1.");
+            assert_eq!(words(&Error::new(ErrorKind::Unknown, details)), said);
+        }
     }
 }

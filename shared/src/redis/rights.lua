@@ -12,8 +12,9 @@ for _, line in ipairs(ARGV) do
   end
   local answer = redis.pcall(unpack(words))
   local said = type(answer) == 'table' and answer.err or ''
+  -- As Redis 7, and as Redis 8 says it within a script.
   if string.find(said, '^NOPERM') or string.find(said, "executing the script can't", 1, true)
-    or string.find(said, 'nknown %S* ?command') then
+    or string.find(said, 'ACL failure', 1, true) or string.find(said, 'nknown %S* ?command') then
     refused[#refused + 1] = words[1] .. ': ' .. said
   end
 end
