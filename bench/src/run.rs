@@ -39,7 +39,7 @@ pub(crate) struct Context {
     pub short: bool,
     /// How many acknowledged messages the long run is to reach.
     pub rotation: u64,
-    /// How many tickets come to rest near the limit of Redis' memory.
+    /// Number of tickets that come to rest near the limit of Redis' memory.
     pub at_rest: u32,
 }
 

@@ -44,7 +44,7 @@ use tokio::net::TcpListener;
 
 use crate::{app::App, auth::AuthMode, config::Config};
 
-/// How long requests may take that have begun when the gateway stops: as long as a body may, and its answer.
+/// Maximum time for requests that have begun when the gateway stops: that of a body, and its answer.
 const FINISH: Duration = Duration::from_secs(11);
 
 /// How long tasks may take to end after the last connection is closed.

@@ -67,7 +67,7 @@ pub struct Store {
     slots: Arc<Semaphore>,
     /// Those of them that look at every ticket.
     counting: Arc<Semaphore>,
-    /// Why the driver finds no server.
+    /// Errors for which the driver finds no server.
     errors: ServerErrors,
     /// A read failed since that was last looked at.
     failed: Arc<AtomicBool>,

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// A listener on a free port of the loopback address. Its connections end with it.
 #[derive(Debug)]
 pub struct Listening {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     life: Lifecycle,
 }

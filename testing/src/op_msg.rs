@@ -21,7 +21,7 @@ use crate::listen::{Listening, listen, place};
 /// The length of a message's header, its flags and the kind of its section.
 const HEAD: usize = 21;
 
-/// How many commands are remembered.
+/// Maximum number of commands that are remembered.
 const REMEMBERED: usize = 1_000;
 
 /// The proxy's own answer to a command, if it has one.
@@ -68,7 +68,7 @@ impl OpMsg {
         Ok(Self { listening, state })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.listening.address
     }

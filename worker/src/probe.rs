@@ -37,7 +37,7 @@ pub(crate) struct Health {
     refusals: Refusals,
     /// What may refuse writes in the database.
     obstacles: Arc<Mutex<Vec<String>>>,
-    /// Why clients of Redis have no connection.
+    /// Reasons for which clients of Redis have no connection.
     disconnected: Arc<Mutex<Vec<Disconnected>>>,
 }
 

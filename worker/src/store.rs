@@ -151,7 +151,7 @@ pub(crate) struct Store {
     concern_document: Document,
     permits: Arc<Semaphore>,
     prepared: Arc<OnceCell<()>>,
-    /// Why the driver finds no server.
+    /// Errors for which the driver finds no server.
     errors: ServerErrors,
     life: Lifecycle,
 }

@@ -139,7 +139,7 @@ pub(super) async fn unknown(context: Context) -> anyhow::Result<Row> {
     .await
 }
 
-/// What a primary says while it ends to be one: its code and name, and whether the write is done all the same.
+/// Errors of a primary that steps down: code and name, and `true` if the write is done all the same.
 const STEPS_DOWN: [(i32, &str, bool); 7] = [
     (10_107, "NotWritablePrimary", false),
     (11_602, "InterruptedDueToReplStateChange", false),

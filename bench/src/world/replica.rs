@@ -31,7 +31,7 @@ impl World {
     /// those that it has.
     ///
     /// # Errors
-    /// Where it does not.
+    /// Redis does not answer.
     pub(crate) async fn hand_over(&mut self) -> anyhow::Result<()> {
         self.hand_over_unnamed().await?;
         self.name_primary();
@@ -48,7 +48,7 @@ impl World {
     /// Lets Redis hand over, while new connections lead to the former master still.
     ///
     /// # Errors
-    /// Where it does not.
+    /// Redis does not answer.
     pub(crate) async fn hand_over_unnamed(&mut self) -> anyhow::Result<()> {
         let Some((replica, _)) = &mut self.replica else {
             bail!("no replica")
@@ -81,7 +81,7 @@ impl World {
     /// Gives Redis a replica, by a way of its own, and waits until it follows.
     ///
     /// # Errors
-    /// Where it does not.
+    /// Redis does not answer.
     pub(super) async fn add_replica(&mut self, life: &Lifecycle) -> anyhow::Result<()> {
         let mut replica = redis(&self.programs, &self.directory, "replica")?;
         replica.start()?;

@@ -11,7 +11,7 @@ pub(crate) enum Part {
     Workers,
 }
 
-/// What Redis is, besides one server.
+/// Kinds of Redis deployment besides a single server.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Managed {
     /// One server, perhaps with a replica that follows it by a way of its own.
@@ -57,7 +57,7 @@ pub(crate) struct Shape {
     pub failpoints: bool,
     /// Give Redis a replica.
     pub replica: bool,
-    /// What Redis is.
+    /// The kind of Redis deployment.
     pub managed: Managed,
     /// Lead the workers and gateways to MongoDB by a proxy that can refuse single commands.
     pub refusing_mongo: bool,

@@ -23,7 +23,7 @@ pub(super) struct Work {
     entrance: Entrance,
     outcomes: Outcomes,
     reads: ReadHealth,
-    /// Why commands and subscriptions have no connection.
+    /// Reasons for which commands and subscriptions have no connection.
     disconnected: [Disconnected; 2],
     /// It was fit once.
     proven: AtomicBool,

@@ -27,16 +27,16 @@ use super::{
 
 /// Interval at which a connection is looked at while the server closes.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a client may take to read that its header did not come in time.
+/// Maximum time for a client to read that its header did not come in time.
 const TIMING_OUT: Duration = Duration::from_secs(1);
 
-/// What all connections of one server share.
+/// State that all connections of one server share.
 #[derive(Clone)]
 pub(super) struct Serving {
     pub(super) routes: Router,
     pub(super) life: Lifecycle,
     pub(super) stop: ServerStop,
-    /// How long a connection is kept without a request.
+    /// Maximum time that a connection is kept without a request.
     pub(super) keep: Duration,
 }
 

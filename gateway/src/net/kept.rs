@@ -35,7 +35,7 @@ pub(super) enum Over {
     HalfHeader,
 }
 
-/// What goes on over a connection.
+/// Activity of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// Nothing.

@@ -1,4 +1,4 @@
-//! Which numbers of a ticket stand in its audit trail.
+//! Numbers of a ticket that stand in its audit trail.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use ticket_shared::id::Id;
 
 use super::{Store, StoreError};
 
-/// How many are asked for at once.
+/// Maximum that is asked for at once.
 const CHUNK: usize = 1_000;
 
 impl Store {

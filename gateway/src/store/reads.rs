@@ -192,7 +192,7 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(refused) if !code::is_transient(refused.code))
 }
 
-/// Who is at fault when a read fails.
+/// The party at fault when a read fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The server refuses the command.

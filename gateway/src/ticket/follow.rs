@@ -73,7 +73,7 @@ struct Inner {
     renewed: AtomicBool,
     canary: Canary,
     gateway: Id,
-    /// Whether each partition has this gateway's answer for its server.
+    /// Returns `true` if each partition has this gateway's answer for its server.
     confirmed: AtomicBool,
 }
 

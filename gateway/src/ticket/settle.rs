@@ -30,12 +30,12 @@ const GONE: Duration = Duration::from_secs(8);
 /// Interval at which an append asks whether numbers continue.
 const POLL: Duration = Duration::from_millis(25);
 
-/// What one partition's server says of it.
+/// The state of one partition, as its server reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settlement {
     /// The server.
     pub(super) server: String,
-    /// Whether numbers continue.
+    /// `true` if numbers continue.
     pub(super) settled: bool,
     /// The epoch.
     pub(super) epoch: String,

@@ -37,7 +37,7 @@ use crate::{
 
 /// More messages than Redis could have lost, or be owing to MongoDB, of one ticket.
 const MOST: usize = 100_000;
-/// How long a ticket may be put together: less than an adoption leaves its mark.
+/// Maximum time for putting a ticket together: less than an adoption leaves its mark.
 const LOAD: Duration = Duration::from_mins(2);
 /// How often a ticket is put together where it changes meanwhile.
 const TRIES: usize = 5;

@@ -87,7 +87,7 @@ async fn rests(world: &World, ticket: Id, later: u32) {
         .unwrap();
 }
 
-/// Whether each ticket is hot, after several looks that evicted nothing more.
+/// Returns for each ticket if it is hot, after several looks that evicted nothing more.
 async fn settled(world: &World, tickets: &[Id]) -> Vec<bool> {
     let (mut before, mut same) = (Vec::new(), 0);
     for _ in 0..60 {

@@ -64,7 +64,7 @@ async fn reads_ask_for_a_majority_unless_the_uri_asks_for_something_else() {
     .await;
 }
 
-/// What servers without majorities answer, and others that know no read concern.
+/// Answers of servers without majorities, and of others that know no read concern.
 const CONCERNS: [(i32, &str, &str); 5] = [
     (
         148,

@@ -91,7 +91,7 @@ pub struct Entrance {
     keys: Keys,
     open: CancellationToken,
     refused: Arc<Mutex<Vec<String>>>,
-    /// Why it is still closed.
+    /// The reason for which it is still closed.
     closed: Disconnected,
 }
 
@@ -236,7 +236,7 @@ impl Entrance {
         refused.clone()
     }
 
-    /// Why the server could not be examined yet, in its own words.
+    /// The reason for which the server could not be examined yet, in its own words.
     pub fn closed(&self) -> Disconnected {
         self.closed.clone()
     }

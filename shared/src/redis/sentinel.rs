@@ -61,7 +61,7 @@ pub fn follow_sentinel<C: ClientLike + Send + Sync + 'static>(client: &C, life: 
 
 /// The Sentinels of one service.
 struct Sentinels {
-    /// How each is connected to.
+    /// The way each is connected to.
     configs: Vec<Config>,
     service: String,
     /// The one that answered last.

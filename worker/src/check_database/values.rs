@@ -27,7 +27,7 @@ pub(super) async fn census(store: &Store, findings: &mut Vec<Finding>) -> Result
     marks(store, findings).await
 }
 
-/// Who numbered the documents.
+/// The server that numbered the documents.
 async fn numbers(
     store: &Store,
     collection: &str,

@@ -10,7 +10,7 @@ use crate::{
     sample::{Log, id},
 };
 
-/// Where in an answer a code stands.
+/// The place of a code in an answer.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// The command as a whole is refused.

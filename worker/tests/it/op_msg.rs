@@ -19,7 +19,7 @@ use tokio::{
 /// The length of a message's header, its flags and the kind of its section.
 const HEAD: usize = 21;
 
-/// What the proxy answers itself.
+/// Answers of the proxy itself.
 #[derive(Default)]
 struct Injections {
     all: Vec<Injection>,
@@ -106,7 +106,7 @@ impl OpMsg {
         self.held.send_replace(command);
     }
 
-    /// How many requests it has answered itself, or holds.
+    /// Number of requests that it has answered itself, or holds.
     pub(crate) fn answered(&self) -> usize {
         self.injected.lock().expect("no panic").answered
     }

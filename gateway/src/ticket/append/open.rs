@@ -14,7 +14,7 @@ use crate::{
     ticket::{Tickets, view::Part},
 };
 
-/// What came of opening a ticket.
+/// The outcome of opening a ticket.
 #[derive(Debug)]
 pub enum Opened {
     /// It is new. The entry carries it.

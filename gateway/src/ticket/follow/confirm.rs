@@ -112,7 +112,7 @@ impl Follower {
         Ok(true)
     }
 
-    /// Whether this gateway may forget what it has seen: the registry has its answers.
+    /// Returns `true` if this gateway may forget what it has seen: the registry has its answers.
     pub(super) fn confirmed(&self) -> bool {
         self.0.confirmed.load(Ordering::Acquire)
     }

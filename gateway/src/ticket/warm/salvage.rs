@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{error::Error, script::Items, store::Stored};
 
-/// How long the end of an adoption is waited for that numbers the ticket.
+/// Maximum wait for the end of an adoption that numbers the ticket.
 const TAKEOVER: Duration = Duration::from_secs(5);
-/// How often that is looked for.
+/// Interval at which that is looked for.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How many entries of the partition's stream are looked through at most for those of one ticket.
 const SCAN: usize = 20_000;
@@ -69,7 +69,7 @@ pub(super) struct Salvage {
     pub(super) fits: Option<String>,
     /// The mark of an adoption that holds the ticket, or did so before; empty if there is none.
     pub(super) takeover: String,
-    /// What is parked of it, if its state is gone.
+    /// Its parked entries, if its state is gone.
     pub(super) parked: ParkedEntries,
 }
 

@@ -12,7 +12,7 @@ use ticket_shared::{id::Id, redis::hot_path};
 use super::super::Tickets;
 use crate::error::Error;
 
-/// How many ids the script that puts a ticket into Redis sets by itself, and how many go in a batch.
+/// Number of ids that the script that puts a ticket into Redis sets by itself, and of those in a batch.
 const BATCH: usize = 1_000;
 /// Seconds after which staged ids go that no ticket was put in place with.
 const STAYS: i64 = 300;

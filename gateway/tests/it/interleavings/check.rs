@@ -20,7 +20,7 @@ use ticket_shared::id::Id;
 
 use super::{Run, worker::Running};
 
-/// How long rest may take.
+/// Maximum time until rest.
 const REST: Duration = Duration::from_mins(2);
 
 impl Run {

@@ -60,7 +60,7 @@ fn names(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
-/// Whether something follows the header: the connection could be a websocket's only after it, which nobody reads.
+/// Returns `true` if something follows the header: the connection could be a websocket's only after it, which nobody reads.
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
         || headers
@@ -69,7 +69,7 @@ fn has_body(headers: &HeaderMap) -> bool {
             .any(|length| length != "0")
 }
 
-/// Whether it is a token of RFC 9110 (5.6.2), as the name of a subprotocol must be.
+/// Returns `true` for a token of RFC 9110 (5.6.2), as the name of a subprotocol must be.
 fn is_token(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
