@@ -13,7 +13,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, watch},
 };
 
 use crate::listen::{Listening, listen, place};
@@ -32,11 +32,14 @@ type Rule = Box<dyn Fn(&Document) -> Option<Document> + Send>;
 pub struct OpMsg {
     listening: Listening,
     state: Arc<Mutex<State>>,
+    held: watch::Sender<Option<&'static str>>,
 }
 
 #[derive(Default)]
 struct State {
     rules: Vec<(&'static str, Rule)>,
+    /// Number of commands that the proxy answered, or held.
+    answered: usize,
     /// Commands that came, by what `OpMsg::remember` names.
     remembered: Vec<Document>,
     remember: Vec<&'static str>,
@@ -55,17 +58,22 @@ impl OpMsg {
     /// If it can't listen.
     pub async fn of(uri: &str) -> std::io::Result<Self> {
         let (target, state) = (place(uri).to_owned(), Arc::<Mutex<State>>::default());
-        let shared = Arc::clone(&state);
+        let (shared, held) = (Arc::clone(&state), watch::Sender::new(None));
+        let holds = held.clone();
         let listening = listen(move |client| {
-            let (target, state) = (target.clone(), Arc::clone(&shared));
+            let (target, state, held) = (target.clone(), Arc::clone(&shared), holds.subscribe());
             async move {
                 if let Ok(server) = TcpStream::connect(target).await {
-                    serve(client, server, &state).await;
+                    serve(client, server, &state, held).await;
                 }
             }
         })
         .await?;
-        Ok(Self { listening, state })
+        Ok(Self {
+            listening,
+            state,
+            held,
+        })
     }
 
     /// The address it listens on.
@@ -94,6 +102,23 @@ impl OpMsg {
         self.answer(command, move |_| Some(answer.clone()));
     }
 
+    /// The same, of those commands in which `about` stands.
+    pub fn inject_about(&self, command: &'static str, about: &'static str, answer: Document) {
+        self.answer(command, move |request| {
+            request.to_string().contains(about).then(|| answer.clone())
+        });
+    }
+
+    /// Holds this command back until another one, or none, is held.
+    pub fn hold(&self, command: Option<&'static str>) {
+        self.held.send_replace(command);
+    }
+
+    /// Returns the number of commands that the proxy answered, or held.
+    pub fn answered(&self) -> usize {
+        self.state().answered
+    }
+
     /// Refuses these commands with this error from now on.
     pub fn refuse(&self, commands: &[&'static str], code: i32, name: &str) {
         for command in commands {
@@ -117,7 +142,7 @@ impl OpMsg {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -126,7 +151,12 @@ pub fn refusal(code: i32, name: &str, words: &str) -> Document {
     doc! { "ok": 0.0, "code": code, "codeName": name, "errmsg": words }
 }
 
-async fn serve(client: TcpStream, server: TcpStream, state: &Mutex<State>) {
+async fn serve(
+    client: TcpStream,
+    server: TcpStream,
+    state: &Mutex<State>,
+    held: watch::Receiver<Option<&'static str>>,
+) {
     let (from_client, to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
     let to_client = Arc::new(AsyncMutex::new(to_client));
@@ -138,7 +168,7 @@ async fn serve(client: TcpStream, server: TcpStream, state: &Mutex<State>) {
         }
     };
     tokio::select! {
-        () = requests(from_client, to_server, &to_client, state) => {}
+        () = requests(from_client, to_server, &to_client, state, held) => {}
         () = answers => {}
     }
 }
@@ -148,9 +178,22 @@ async fn requests(
     mut to: OwnedWriteHalf,
     back: &AsyncMutex<OwnedWriteHalf>,
     state: &Mutex<State>,
+    mut held: watch::Receiver<Option<&'static str>>,
 ) {
     while let Some(message) = message(&mut from).await {
-        let answer = command(&message).and_then(|command| own_answer(state, &command));
+        let command = command(&message);
+        let name = command.as_ref().and_then(|command| command.keys().next());
+        let is_held = |held: Option<&'static str>| {
+            held.is_some_and(|held| name.is_some_and(|name| name == held))
+        };
+        if is_held(*held.borrow()) {
+            lock(state).answered += 1;
+        }
+        // It fails once the proxy has gone.
+        let _ = held.wait_for(|held| !is_held(*held)).await;
+        let answer = command
+            .as_ref()
+            .and_then(|command| own_answer(state, command));
         let sent = match answer {
             Some(answer) => {
                 let Some(answer) = reply(&message, &answer) else {
@@ -168,12 +211,18 @@ async fn requests(
 
 fn own_answer(state: &Mutex<State>, command: &Document) -> Option<Document> {
     let name = command.keys().next()?;
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = lock(state);
     if state.remember.iter().any(|of| of == name) && state.remembered.len() < REMEMBERED {
         state.remembered.push(command.clone());
     }
     let mut rules = state.rules.iter().filter(|(of, _)| of == name);
-    rules.find_map(|(_, rule)| rule(command))
+    let answer = rules.find_map(|(_, rule)| rule(command))?;
+    state.answered += 1;
+    Some(answer)
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads one message as it is.

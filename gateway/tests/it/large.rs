@@ -8,11 +8,9 @@ use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::access::Grant;
 use ticket_gateway::ticket::{page::Page, view::Part};
 use ticket_shared::{id::Id, stream::Change};
+use ticket_testing::OpMsg;
 
-use crate::{
-    op_msg::OpMsg,
-    world::{World, in_world},
-};
+use crate::world::{World, in_world};
 
 fn size() -> u64 {
     let size = std::env::var("WARM_MESSAGES").ok();
@@ -79,8 +77,8 @@ async fn a_large_old_ticket_is_numbered_while_others_are_joined() {
         for _ in 0..40 {
             small.push(old_ticket(&world, 3).await);
         }
-        let proxy = OpMsg::of(&world.mongo_uri).await;
-        let tickets = world.by_way_of(proxy.address);
+        let proxy = OpMsg::of(&world.mongo_uri).await.unwrap();
+        let tickets = world.by_way_of(proxy.address());
         // Nothing but a read in batches asks for more of its cursor.
         proxy.hold(Some("getMore"));
         let released = Cell::new(false);

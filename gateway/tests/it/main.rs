@@ -9,9 +9,6 @@ mod eviction;
 mod failover;
 mod interleavings;
 mod large;
-#[path = "../../../worker/tests/it/op_msg.rs"]
-#[expect(dead_code, reason = "the workers' tests need more of it")]
-mod op_msg;
 mod presence;
 mod rates;
 mod reads;

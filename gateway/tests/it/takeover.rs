@@ -6,11 +6,9 @@ use fred::interfaces::KeysInterface;
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use ticket_gateway::ticket::view::Part;
 use ticket_shared::{id::Id, stream::HELD};
+use ticket_testing::OpMsg;
 
-use crate::{
-    op_msg::OpMsg,
-    world::{World, in_world},
-};
+use crate::world::{World, in_world};
 
 async fn old_ticket(world: &World) -> Id {
     let id = Id::fresh().unwrap();
@@ -67,8 +65,8 @@ async fn a_join_waits_until_the_ticket_is_given_back() {
 async fn what_was_read_before_an_adoption_is_not_put_into_redis_after_it() {
     in_world(|world| async move {
         let id = old_ticket(&world).await;
-        let proxy = OpMsg::of(&world.mongo_uri).await;
-        let tickets = world.by_way_of(proxy.address);
+        let proxy = OpMsg::of(&world.mongo_uri).await.unwrap();
+        let tickets = world.by_way_of(proxy.address());
         mark(&world, id, "done:earlier").await;
         proxy.hold(Some("find"));
         let adopting = async {

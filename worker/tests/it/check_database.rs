@@ -6,8 +6,9 @@ use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId, spec::BinarySubtype};
 use serde_json::Value;
 use ticket_shared::lifecycle::Lifecycle;
+use ticket_testing::OpMsg;
 
-use crate::{adopt::adopt, harness::World, inspect::oid, op_msg::OpMsg, sample::id};
+use crate::{adopt::adopt, harness::World, inspect::oid, sample::id};
 
 async fn check(uri: &str, more: &[&str]) -> Output {
     tokio::process::Command::new(env!("CARGO_BIN_EXE_ticket-worker"))
@@ -378,7 +379,7 @@ async fn what_is_in_the_way_is_found_with_what_to_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collations_and_views_are_found() {
     let world = World::new().await;
-    let proxy = OpMsg::of(&world.mongo_uri).await;
+    let proxy = OpMsg::of(&world.mongo_uri).await.unwrap();
     let database = world.db.name();
     let collections = vec![
         doc! { "name": "tickets", "type": "collection", "options": { "collation": { "locale": "ar", "strength": 1 } } },
@@ -392,7 +393,7 @@ async fn collations_and_views_are_found() {
     );
     let uri = format!(
         "mongodb://{}/{database}?directConnection=true",
-        proxy.address
+        proxy.address()
     );
     let output = check(&uri, &[]).await;
     let out = text(&output.stdout);

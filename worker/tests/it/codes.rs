@@ -2,10 +2,10 @@
 
 use mongodb::bson::{Document, doc};
 use ticket_shared::stream::Entry;
+use ticket_testing::OpMsg;
 
 use crate::{
     harness::{Running, World, until},
-    op_msg::OpMsg,
     refused::behind_proxy,
     sample::{Log, id},
 };

@@ -8,8 +8,6 @@ mod faults;
 mod gone;
 mod harness;
 mod inspect;
-#[expect(dead_code, reason = "the gateways' tests need more of it")]
-mod op_msg;
 mod operators;
 mod parked;
 mod persist;

@@ -1,10 +1,10 @@
 //! A worker that can't do its work says so, and goes on once it can.
 
 use mongodb::bson::doc;
+use ticket_testing::OpMsg;
 
 use crate::{
     harness::{World, until},
-    op_msg::OpMsg,
     sample::{Log, id},
 };
 
@@ -18,12 +18,12 @@ const REFUSALS: [(i32, &str, &str); 4] = [
 
 pub(crate) async fn behind_proxy() -> (World, OpMsg, String) {
     let world = World::new().await;
-    let proxy = OpMsg::of(&world.mongo_uri).await;
+    let proxy = OpMsg::of(&world.mongo_uri).await.expect("a port");
     let database = world.db.name();
     // A server that belongs to a set would name its own address, and the driver would go there.
     let uri = format!(
         "mongodb://{}/{database}?directConnection=true",
-        proxy.address
+        proxy.address()
     );
     (world, proxy, uri)
 }
